@@ -1,0 +1,45 @@
+"""The settings of a server: one row each, with a unit in its name and a default that works."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Read from the environment, each as `UNSPOOL_` and its name in capitals; flags override them."""
+
+    model_config = SettingsConfigDict(env_prefix="UNSPOOL_", extra="forbid", validate_default=True)
+
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(8080, ge=0, le=65535, description="port to listen on; 0 picks a free one")
+    data_dir: Path = Field(Path("unspool-data"), description="folder of the spool and of everything else that lasts")
+    api_key: str | None = Field(
+        None, min_length=8, description="the API key; without it one is made and kept in the data folder"
+    )
+    public_url: str | None = Field(
+        None, description="base of the URLs in answers, as clients reach this server; default is what they asked for"
+    )
+    cors_origins: Annotated[list[str], NoDecode] = Field(
+        default_factory=list, description="origins of web pages that may call the API, with commas; * allows all"
+    )
+
+    max_body_bytes: int = Field(10_000_000, ge=1_000, description="largest request body")
+    sync_wait_s: float = Field(90, gt=0, description="how long enable_sync_mode holds a request")
+    keep_alive_s: float = Field(15, gt=0, description="silence after which a stream gets a keep-alive comment")
+    stalled_viewer_s: float = Field(60, gt=0, description="how long a viewer may take nothing before it is dropped")
+    disconnect_grace_s: float = Field(
+        5, ge=0, description="on_disconnect=cancel acts so long after the last viewer left"
+    )
+    drain_timeout_s: float = Field(10, ge=0, description="how long a stop waits for runs to finish")
+
+    cancel_grace_s: float = Field(2, ge=0, description="how long a cancelled run may take to stop by itself")
+    kill_grace_s: float = Field(1, ge=0, description="time between SIGTERM and SIGKILL of a worker")
+    heartbeat_timeout_s: float = Field(60, gt=1, description="silence after which a worker is killed")
+    load_attempts: int = Field(3, ge=1, description="failed loads of a model before its predictions end with an error")
+    restart_backoff_s: float = Field(0.5, gt=0, description="wait before a worker is restarted; doubles each time")
+    max_restart_backoff_s: float = Field(60, gt=0, description="longest wait before a worker is restarted")
+    lease_s: float = Field(30, gt=1, description="how long a claim holds without being renewed")

@@ -1,0 +1,169 @@
+"""The facts that every part of Unspool speaks about: cursors, batches of events, predictions, models.
+
+Owns their shapes and nothing else. Knows no storage, no process and no HTTP.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+
+from unspool import sse
+from unspool.states import Status
+
+_CURSOR = re.compile(r"(0|[1-9][0-9]{0,8})-([1-9][0-9]{0,17})", re.ASCII)
+
+
+class Cursor(NamedTuple):
+    """Where a reader stands: the last event it has seen, as attempt and n (`wire.md` §3, The cursor).
+
+    Order is by attempt, then n, which is the order of the tuple. `START` is before the first event.
+    """
+
+    attempt: int
+    n: int
+
+    def __str__(self) -> str:
+        return f"{self.attempt}-{self.n}"
+
+    @classmethod
+    def parse(cls, text: str) -> Cursor:
+        """Reads `{attempt}-{n}`.
+
+        Raises:
+            ValueError: the text is not a cursor in its one canonical spelling.
+        """
+        match = _CURSOR.fullmatch(text)
+        if match is None:
+            raise ValueError(f"{text[:40]!r} is not a cursor such as '1-17'")
+        return cls(int(match[1]), int(match[2]))
+
+
+START = Cursor(0, 0)
+
+
+class Batch:
+    """Consecutive events of one attempt: number `first`, `first + 1`, …, each as its JSON bytes.
+
+    What a worker had ready in one turn stays one batch on its whole way, so the bytes for the socket
+    (`sse`) are built once and shared by all viewers.
+    """
+
+    __slots__ = ("_sse", "attempt", "events", "first")
+
+    def __init__(self, attempt: int, first: int, events: Sequence[bytes]) -> None:
+        self.attempt = attempt
+        self.first = first
+        self.events = events
+        self._sse: bytes | None = None
+
+    @property
+    def last(self) -> Cursor:
+        """The cursor of the last event of this batch."""
+        return Cursor(self.attempt, self.first + len(self.events) - 1)
+
+    @property
+    def sse(self) -> bytes:
+        """All events as they stand on the wire, cursors included."""
+        if self._sse is None:
+            self._sse = sse.frames(self.attempt, self.first, self.events)
+        return self._sse
+
+    def after(self, cursor: Cursor) -> Batch:
+        """The part of this batch that a reader at `cursor` has not seen: this very object if that is all of it."""
+        if cursor < (self.attempt, self.first):
+            return self
+        seen = cursor.n - self.first + 1
+        return Batch(self.attempt, self.first + seen, self.events[seen:])
+
+    def until(self, cursor: Cursor) -> Batch:
+        """The part of this batch up to and with `cursor`, which must not lie before it."""
+        return self if self.last <= cursor else self.head(cursor.n - self.first + 1)
+
+    def head(self, limit: int) -> Batch:
+        """At most the first `limit` events."""
+        return self if len(self.events) <= limit else Batch(self.attempt, self.first, self.events[:limit])
+
+    def cursors(self) -> list[tuple[Cursor, bytes]]:
+        """Every event beside its cursor."""
+        return [(Cursor(self.attempt, self.first + i), event) for i, event in enumerate(self.events)]
+
+    def __repr__(self) -> str:
+        return f"Batch({self.attempt}-{self.first}…{self.last}, {len(self.events)} events)"
+
+
+class Page(NamedTuple):
+    """What one read of a log returned."""
+
+    batches: list[Batch]
+    """In cursor order; never an empty batch."""
+    done: bool
+    """The last of these events (or the cursor itself, if there are none) is the terminal event."""
+
+
+OnDisconnect = Literal["continue", "cancel"]
+
+
+class Submission(msgspec.Struct, frozen=True, kw_only=True):
+    """What a client asks for: everything `submit` needs to make a prediction."""
+
+    id: str
+    model: str
+    owner: str
+    """Who may see it: the id of the API key it came with."""
+    input: bytes
+    """The model's inputs, a JSON object, already valid against the model's schema."""
+    max_attempts: int = 2
+    run_timeout_s: float | None = None
+    """How long one attempt may run."""
+    start_timeout_s: float | None = None
+    """How long it may wait for its first attempt."""
+    on_disconnect: OnDisconnect = "continue"
+    base64_output: bool = False
+    idempotency_key: str | None = None
+    fingerprint: bytes = b""
+    """Digest of what a repeated `idempotency_key` has to repeat: model, inputs and options."""
+
+
+class Prediction(msgspec.Struct, frozen=True, kw_only=True):
+    """A prediction as its record stands at one moment. Times are nanoseconds since the Unix epoch."""
+
+    id: str
+    model: str
+    owner: str
+    input: bytes
+    status: Status
+    attempt: int
+    """The newest attempt; 0 before the first."""
+    failures: int
+    """How many attempts ended with their process."""
+    max_attempts: int
+    run_timeout_s: float | None
+    start_timeout_s: float | None
+    on_disconnect: OnDisconnect
+    base64_output: bool
+    cancel_requested: bool
+    created_at_ns: int
+    started_at_ns: int | None
+    """When the newest attempt began."""
+    finished_at_ns: int | None
+    terminal: bytes | None
+    """The terminal event's JSON: outputs, error, code, timings are read from it and stored nowhere else."""
+
+
+class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker says of a model, and everything the HTTP side knows about it."""
+
+    id: str
+    schema: dict[str, Any]
+    """JSON schema of the inputs: an object with `properties` and `required`."""
+    streams: tuple[str, ...]
+    """Which of `progress`, `log`, `output` it emits; empty if it refuses to stream."""
+    readme: str
+    slots: int
+    replicas: int
+    max_attempts: int
+    run_timeout_s: float | None
