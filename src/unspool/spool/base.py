@@ -1,0 +1,204 @@
+"""The contract of a spool: the store that owns predictions, their logs and the wake-ups.
+
+Everything else in Unspool may die; what is true is what the spool says. Each implementation keeps the promises
+below, and `tests/conformance/` proves them for all alike.
+
+1. Durability. When `submit` or `finish` has returned, its effect survives kill -9 of every process here. Events of a
+   running attempt may become durable up to 100 ms after `append` returned. Events of attempt 0 and terminal events
+   are durable before any reader sees them.
+2. Fencing. `append`, `renew`, `finish` and `lose` of an attempt that was overtaken or has ended raise `StaleAttempt`
+   (`renew` names it in its answer) and change nothing. A prediction has at most one terminal event, and it is the
+   last event of its log.
+3. Order. `read` returns events in cursor order, without a gap inside an attempt. An event that a reader has seen is
+   never followed, to any reader, by a different event with the same cursor. An attempt that lost its process is never
+   continued: whatever comes next, a restart or the final error, belongs to the next attempt number. That is what
+   makes the 100 ms of promise 1 safe.
+4. Leases. A claim holds for `lease_s` and as long as it is renewed. When the lease runs out the attempt is lost. A
+   lost attempt is followed by the next one, until `max_attempts` attempts were lost; then the prediction ends with
+   one `error`, written by whoever notices (any `claim`).
+5. Wake-ups. `watch` and `watch_work` may lose a wake-up or give one too many: they say "look again", `read` and
+   `claim` are the truth. A wake-up between two waits is kept.
+
+Any method may raise `SpoolUnavailable` when the store cannot keep what it was given or cannot answer now; then
+nothing was changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import NamedTuple, Protocol, Self
+
+from unspool.states import Status
+from unspool.types import Cursor, ModelInfo, Page, Prediction, Submission
+
+
+class Claim(NamedTuple):
+    """A running attempt, as its host refers to it."""
+
+    id: str
+    attempt: int
+
+
+class Submitted(NamedTuple):
+    """What `submit` made, or what an earlier `submit` with the same idempotency key had made."""
+
+    prediction: Prediction
+    new: bool
+
+
+class Watch(Protocol):
+    """Wake-ups about one thing, for one waiter. Use it as a context manager, or close it."""
+
+    async def wait(self, timeout_s: float) -> bool:
+        """Returns `True` at the next wake-up, or at once if there was one since the last wait; `False` after
+        `timeout_s` seconds without any."""
+        ...
+
+    def close(self) -> None:
+        """No more wake-ups. Closing twice is allowed."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None: ...
+
+
+class Spool(Protocol):
+    """The store of predictions and their logs. All methods are called from one event loop."""
+
+    lease_s: float
+    """How long a claim holds without being renewed, in seconds."""
+
+    # A prediction's life, in the order in which it happens
+
+    async def submit(self, submission: Submission) -> Submitted:
+        """Makes the prediction and its first event (`created`, with its queue position), in one atomic step.
+
+        With an `idempotency_key` that the same owner used within 24 hours: returns that prediction, `new=False`.
+
+        Raises:
+            IdempotencyMismatch: the key was used with another fingerprint.
+        """
+        ...
+
+    async def claim(self, free_slots: Mapping[str, int]) -> list[Prediction]:
+        """Begins the next attempt of waiting predictions, the longest waiting first, at most so many per model.
+
+        Each returned prediction is `processing` with its new attempt number, and its log shows the attempt's first
+        event. No two claims ever return the same attempt. Before looking, it does what time demands: attempts whose
+        lease ran out are lost, and predictions that waited longer than their `start_timeout_s` end with `timeout`.
+        """
+        ...
+
+    async def renew(self, claims: Iterable[Claim]) -> list[Claim]:
+        """Extends the leases of these attempts to `lease_s` from now. Returns those that could not be: they are stale."""
+        ...
+
+    async def append(self, id: str, attempt: int, events: Sequence[bytes]) -> None:
+        """Adds events, in this order, to the log of a running attempt and wakes its readers.
+
+        Args:
+            events: each one JSON object of `wire.md` §3, without line breaks, none of them terminal.
+
+        Raises:
+            StaleAttempt: the attempt is not running.
+        """
+        ...
+
+    async def finish(self, id: str, attempt: int, status: Status, terminal: bytes) -> None:
+        """Ends the prediction: its terminal event, its status and the end of its lease, in one atomic step.
+
+        Raises:
+            StaleAttempt: the attempt is not running. A second finish is one.
+        """
+        ...
+
+    async def lose(self, id: str, attempt: int, cause: str, *, counted: bool = True) -> None:
+        """The attempt is over without an outcome: its process has died or was taken away.
+
+        The prediction waits for its next attempt, ahead of those that have none yet, or, when this was the last that
+        `max_attempts` allows, ends with an `error` that tells `cause`.
+
+        Args:
+            counted: false when nobody is to blame, as when the server is being shut down.
+
+        Raises:
+            StaleAttempt: the attempt is not running.
+        """
+        ...
+
+    async def cancel(self, id: str) -> Prediction:
+        """Asks for the end. One that waits is `cancelled` when this returns; one that runs is marked, and whoever
+        runs it learns of it from `cancellations`. One that has ended stays as it is. Asking twice changes nothing.
+
+        Raises:
+            UnknownPrediction: there is none of that id.
+        """
+        ...
+
+    async def cancellations(self) -> list[Claim]:
+        """The running attempts whose cancellation was asked for, for as long as they run."""
+        ...
+
+    # Readers
+
+    async def get(self, id: str) -> Prediction:
+        """The prediction as it stands.
+
+        Raises:
+            UnknownPrediction: there is none of that id.
+        """
+        ...
+
+    async def read(self, id: str, after: Cursor, limit: int) -> Page:
+        """The events after a cursor, at most `limit` of them; an empty page when there are none yet.
+
+        A cursor of an attempt that was lost may lie past what is left of that attempt: it is followed by the next
+        attempt.
+
+        Raises:
+            UnknownPrediction: there is none of that id.
+            BadCursor: no event with this cursor was ever shown.
+        """
+        ...
+
+    async def last_progress(self, id: str) -> bytes | None:
+        """The newest `progress` event of a prediction that readers can see.
+
+        Raises:
+            UnknownPrediction: there is none of that id.
+        """
+        ...
+
+    async def unfinished(self) -> list[Prediction]:
+        """All predictions without a terminal event, the oldest first."""
+        ...
+
+    def watch(self, id: str) -> Watch:
+        """Wakes its waiter when there may be something new to `read` about a prediction."""
+        ...
+
+    def watch_work(self) -> Watch:
+        """Wakes its waiter when `claim` or `cancellations` may have something new to tell."""
+        ...
+
+    # What a whole installation shares
+
+    async def announce(self, models: Sequence[ModelInfo]) -> None:
+        """Says which models are served; replaces what this node said before, and outlives it."""
+        ...
+
+    async def models(self) -> list[ModelInfo]:
+        """The models that were announced, by id."""
+        ...
+
+    async def secret(self) -> bytes:
+        """Thirty-two random bytes, the same for ever and on every node. Signs what clients carry back to us."""
+        ...
+
+    async def close(self) -> None:
+        """Makes everything durable and lets go of the store. Readers that still wait are woken."""
+        ...

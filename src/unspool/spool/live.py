@@ -1,0 +1,308 @@
+"""What is in motion: the live log of a prediction, the predictions that wait, and the wake-ups.
+
+Plain memory, no storage: an implementation of the spool decides what is durable and when it may be seen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Generic, Self, TypeVar
+
+from unspool.events import PROGRESS_PREFIX
+from unspool.types import START, Batch, Cursor, Page
+
+_EVENT_OVERHEAD_BYTES = 100
+"""What an event costs in memory beside its text, roughly."""
+
+
+class LocalWatch:
+    """A wake-up inside one event loop. One waiter at a time.
+
+    The time-out is one lazy timer: it looks at the deadline when it fires, instead of being set anew for each wait,
+    which would cost more than the wake-up itself.
+    """
+
+    __slots__ = ("_closed", "_deadline", "_loop", "_on_close", "_timer", "_waiter", "_woken")
+
+    def __init__(self, on_close: Callable[[LocalWatch], None] | None = None) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._on_close = on_close
+        self._waiter: asyncio.Future[bool] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._deadline = 0.0
+        self._woken = False
+        self._closed = False
+
+    def wake(self) -> None:
+        """Lets the waiter look again; kept for the next wait if nobody waits."""
+        waiter = self._waiter
+        if waiter is None:
+            self._woken = True
+        elif not waiter.done():
+            waiter.set_result(True)
+
+    async def wait(self, timeout_s: float) -> bool:
+        """See `Watch.wait`."""
+        if self._woken or self._closed:
+            self._woken = False
+            return True
+        self._deadline = self._loop.time() + timeout_s
+        if self._timer is None or self._timer.when() > self._deadline:
+            self._arm(timeout_s)
+        self._waiter = self._loop.create_future()
+        try:
+            return await self._waiter
+        finally:
+            self._waiter = None
+
+    def _arm(self, delay_s: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(delay_s, self._expire)
+
+    def _expire(self) -> None:
+        self._timer = None
+        if self._waiter is None or self._waiter.done():
+            return
+        remaining_s = self._deadline - self._loop.time()
+        if remaining_s > 0.001:
+            self._arm(remaining_s)
+        else:
+            self._waiter.set_result(False)
+
+    def close(self) -> None:
+        """See `Watch.close`."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._on_close is not None:
+            self._on_close(self)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+
+class Log:
+    """The events of one prediction that are in memory, and who waits for more.
+
+    While the gate is shut (`shut`), what is appended is held back from readers; `open` releases it. The gate is shut
+    for as long as something must become durable before the events behind it may be seen.
+    """
+
+    __slots__ = (
+        "_at",
+        "_gate",
+        "_held",
+        "_starts",
+        "attempt",
+        "batches",
+        "bytes",
+        "done",
+        "floor",
+        "n",
+        "queue_n",
+        "watches",
+    )
+
+    def __init__(self) -> None:
+        self.batches: list[Batch] = []
+        self.watches: set[LocalWatch] = set()
+        self.attempt = 0
+        self.n = 0
+        """Number of the newest event of the newest attempt, seen by readers or not."""
+        self.queue_n = 0
+        """Number of the last event of attempt 0."""
+        self.bytes = 0
+        """What `batches` costs in memory, roughly."""
+        self.floor = START
+        """Events up to here have been let go of; they are in storage."""
+        self.done = False
+        """The last event that readers see is the terminal one."""
+        self._starts: list[tuple[int, int]] = []
+        self._held: list[Batch] = []
+        self._gate = 0
+        self._at = START
+
+    @property
+    def last(self) -> Cursor:
+        """The newest event that readers see."""
+        return self._at
+
+    def append(self, attempt: int, events: Sequence[bytes]) -> Batch:
+        """Numbers the events and adds them; readers see them, and are woken, now or when the gate opens."""
+        if attempt != self.attempt:
+            self.attempt, self.n = attempt, 0
+        batch = Batch(attempt, self.n + 1, events)
+        self.n += len(events)
+        if self._gate:
+            self._held.append(batch)
+        else:
+            self._show(batch)
+            self.wake()
+        return batch
+
+    def _show(self, batch: Batch) -> None:
+        self.batches.append(batch)
+        self._starts.append((batch.attempt, batch.first))
+        self._at = batch.last
+        if batch.attempt == 0:
+            self.queue_n = batch.last.n
+        self.bytes += sum(map(len, batch.events)) + _EVENT_OVERHEAD_BYTES * len(batch.events)
+
+    def restore(self, floor: Cursor) -> None:
+        """Begins anew, as the log whose events up to `floor` are in storage."""
+        self.batches.clear()
+        self._starts.clear()
+        self.bytes = 0
+        self.floor = self._at = floor
+        self.attempt, self.n = floor
+        if floor.attempt == 0:
+            self.queue_n = floor.n
+
+    def shut(self) -> None:
+        """Holds back what is appended from now on. Counts: as many `open` are needed."""
+        self._gate += 1
+
+    def open(self) -> None:
+        """Takes back one `shut`; with the last one readers see what was held, and are woken."""
+        self._gate -= 1
+        if self._gate == 0 and self._held:
+            for batch in self._held:
+                self._show(batch)
+            self._held.clear()
+            self.wake()
+
+    def wake(self) -> None:
+        """Everyone who waits looks again."""
+        for watch in self.watches:
+            watch.wake()
+
+    def read(self, after: Cursor, limit: int) -> Page:
+        """What readers see after a cursor that is not below the floor, at most `limit` events."""
+        if after >= self._at:
+            return Page([], self.done)
+        index = bisect_right(self._starts, after) - 1
+        if index < 0:
+            index = 0
+        elif self.batches[index].last <= after:
+            index += 1
+        found, room = [], limit
+        while room > 0 and index < len(self.batches):
+            batch = self.batches[index].after(after).head(room)
+            found.append(batch)
+            room -= len(batch.events)
+            index += 1
+        return Page(found, self.done and found[-1].last == self._at)
+
+    def last_progress(self) -> bytes | None:
+        """The newest `progress` event in memory that readers see."""
+        for batch in reversed(self.batches):
+            for event in reversed(batch.events):
+                if event.startswith(PROGRESS_PREFIX):
+                    return event
+        return None
+
+    def let_go(self, until: Cursor) -> None:
+        """Frees what storage has: all batches that end at or before `until`."""
+        count = 0
+        while count < len(self.batches) and self.batches[count].last <= until:
+            batch = self.batches[count]
+            self.bytes -= sum(map(len, batch.events)) + _EVENT_OVERHEAD_BYTES * len(batch.events)
+            self.floor = batch.last
+            count += 1
+        del self.batches[:count], self._starts[:count]
+
+
+class Waiting:
+    """The part of a prediction that its queue keeps: what a queue holds must be one."""
+
+    __slots__ = ("queued", "ticket")
+
+    def __init__(self) -> None:
+        self.queued = False
+        self.ticket = 0
+        """How many claims of its model must have happened before it is next, counted since the queue began."""
+
+
+W = TypeVar("W", bound=Waiting)
+
+
+class Queue(Generic[W]):
+    """The predictions of one model that wait: those that lost an attempt first, then in order of arrival."""
+
+    def __init__(self) -> None:
+        self._again: deque[W] = deque()
+        self._fresh: deque[W] = deque()
+        self._taken = 0
+        self._reported = 0
+        self._waiting = 0
+        self._reports: dict[int, list[W]] = {}
+        """Whose position is to be told when so many were taken."""
+
+    def __len__(self) -> int:
+        return self._waiting
+
+    def put(self, item: W) -> int:
+        """Adds a new one at the end and returns its position: how many are ahead of it."""
+        position = self._waiting
+        self._enter(item)
+        item.ticket = self._taken + position
+        self._fresh.append(item)
+        self._expect_report(item, position)
+        return position
+
+    def put_again(self, item: W) -> None:
+        """Adds one that lost an attempt, ahead of all that have had none."""
+        self._enter(item)
+        self._again.append(item)
+
+    def _enter(self, item: W) -> None:
+        item.queued = True
+        self._waiting += 1
+
+    def remove(self, item: W) -> None:
+        """Takes one out that will not be claimed."""
+        item.queued = False
+        self._waiting -= 1
+
+    def take(self) -> W | None:
+        """Takes the next one out, if there is one."""
+        for line in (self._again, self._fresh):
+            while line:
+                item = line.popleft()
+                if item.queued:
+                    self.remove(item)
+                    self._taken += line is self._fresh
+                    return item
+        return None
+
+    def moved(self) -> list[tuple[W, int]]:
+        """Those whose position has halved since it was last told, with the new position.
+
+        Telling at every halving makes the number of reports the logarithm of the queue's length, so a long queue
+        costs its owner next to nothing. The position counts everyone who was ahead at the start and was not yet
+        claimed: when some of them were cancelled it is an upper bound.
+        """
+        found = []
+        while self._reported < self._taken:
+            self._reported += 1
+            for item in self._reports.pop(self._reported, ()):
+                if item.queued and item.ticket >= self._taken:
+                    position = item.ticket - self._taken
+                    found.append((item, position))
+                    self._expect_report(item, position)
+        return found
+
+    def _expect_report(self, item: W, position: int) -> None:
+        if position > 0:
+            self._reports.setdefault(item.ticket - position // 2, []).append(item)
