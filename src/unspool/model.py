@@ -1,0 +1,401 @@
+"""What the author of a model uses: `@model`, `Run`, `ModelError`.
+
+Owns how a function or class becomes a model (id, schema, README, what it streams) and what a running model can say.
+Knows nothing of processes, sockets or HTTP: a `Run` hands finished event bytes to a sink that its worker gives it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar, cast, get_type_hints
+
+import msgspec
+import pydantic
+
+from unspool import events
+from unspool.errors import ModelFileError
+from unspool.states import Status
+from unspool.types import ModelInfo
+
+RESERVED_FIELDS = frozenset({"stream", "enable_sync_mode", "enable_base64_output", "webhook_url"})
+"""Fields of a request that are not inputs (`wire.md` §2)."""
+
+RESERVED_SEGMENTS = frozenset(
+    {"models", "balance", "predictions", "media", "model", "webhook", "user", "billings", "account", "upload"}
+)
+"""First path segments of the API itself, which no model id may begin with (`wavespeed-v3.md` §0.12)."""
+
+STREAMABLE = ("progress", "log", "output")
+
+Level = Literal["debug", "info", "warning", "error"]
+T = TypeVar("T")
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*", re.ASCII)
+_TRACK_INTERVAL_S = 0.1
+
+
+class Cancelled(BaseException):
+    """Raised inside a model whose prediction was cancelled or ran out of time.
+
+    Not an `Exception`, so that `except Exception` does not swallow it. Clean up in `finally` and let it pass.
+    """
+
+
+current_run: ContextVar[Run | None] = ContextVar("current_run", default=None)
+"""The run that the code at hand works for."""
+
+
+class Run:
+    """One attempt at a prediction, as the model sees it. Safe to use from any thread.
+
+    Every method that says something raises `Cancelled` once the prediction was cancelled.
+    """
+
+    def __init__(self, id: str, attempt: int, emit: Callable[[bytes], None]) -> None:
+        self.id = id
+        """The prediction's id."""
+        self.attempt = attempt
+        """1 for the first attempt, 2 when the first one was lost, …"""
+        self.stop_status: Status | None = None
+        self._emit = emit
+        self._percentage = 0.0
+        self._outputs: dict[int, list[Any]] = {}
+        self._usage: dict[str, float] = {}
+        self._timings: dict[str, float] = {}
+        self._began = time.perf_counter()
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the prediction was cancelled or ran out of time. For loops that say nothing for long."""
+        return self.stop_status is not None
+
+    def check(self) -> None:
+        """Raises `Cancelled` if the prediction was cancelled or ran out of time."""
+        if self.stop_status is not None:
+            raise Cancelled(self.stop_status)
+
+    def output(self, part: Any, index: int | None = None) -> None:
+        """Streams a piece of the outputs.
+
+        Args:
+            part: text is a delta: the pieces of one index, joined, are `outputs[index]`. Anything else made of JSON
+                types is a finished part.
+            index: which element of `outputs` it belongs to. Default: 0 for text, the next free one for a part.
+        """
+        self.check()
+        part = to_json(part)
+        if isinstance(part, str):
+            if not part:
+                return
+            index = index or 0
+            self._outputs.setdefault(index, []).append(part)
+            for event in events.output_text(part, index):
+                self._emit(event)
+        else:
+            index = len(self._outputs) if index is None else index
+            self._outputs[index] = [part]
+            self._emit(events.output(part, index))
+
+    def progress(
+        self,
+        percentage: float,
+        *,
+        stage: str | None = None,
+        step: int | None = None,
+        steps: int | None = None,
+        eta_seconds: float | None = None,
+        preview: str | None = None,
+    ) -> None:
+        """Says how far the run is.
+
+        Args:
+            percentage: 0 to 100; it never falls, a lower one is raised to the last.
+            stage: what it does now: "load", "prefill", "denoise", "encode", …
+            step: how many of `steps` are done.
+            preview: URL of a picture of the unfinished result.
+        """
+        self.check()
+        self._percentage = max(self._percentage, min(float(percentage), 100.0))
+        eta = None if eta_seconds is None else round(eta_seconds, 1)
+        self._emit(
+            events.progress(self._percentage, stage=stage, step=step, steps=steps, eta_seconds=eta, preview=preview)
+        )
+
+    def log(self, message: str, level: Level = "info") -> None:
+        """Adds a line to the prediction's log."""
+        self.check()
+        for event in events.log(message, level):
+            self._emit(event)
+
+    def track(self, iterable: Iterable[T], *, total: int | None = None, stage: str | None = None) -> Iterator[T]:
+        """Iterates and reports progress with steps and the estimated time left, at most ten times a second.
+
+        Args:
+            total: how many items there will be, if `len(iterable)` does not tell. Without it there is no percentage.
+        """
+        if total is None:
+            total = len(iterable) if hasattr(iterable, "__len__") else None
+        began, said = time.perf_counter(), 0.0
+        for done, item in enumerate(iterable):
+            yield item
+            now = time.perf_counter()
+            if total and (now - said >= _TRACK_INTERVAL_S or done + 1 == total):
+                said, finished = now, done + 1
+                eta = (now - began) / finished * (total - finished)
+                self.progress(100 * finished / total, stage=stage, step=finished, steps=total, eta_seconds=eta)
+            else:
+                self.check()
+
+    def report(self, *, usage: Mapping[str, float] | None = None, timings: Mapping[str, float] | None = None) -> None:
+        """Adds numbers to the `complete` event.
+
+        Args:
+            usage: what was used up: tokens, frames, …
+            timings: milliseconds by phase. `inference` is measured for you.
+        """
+        self._usage.update(usage or {})
+        self._timings.update(timings or {})
+
+    def completed(self, returned: Any) -> bytes:
+        """The `complete` event: what was yielded, then what was returned. For the worker, not for models."""
+        outputs = [self._joined(index) for index in range(max(self._outputs, default=-1) + 1)]
+        outputs += _as_outputs(returned)
+        self._timings["inference"] = round((time.perf_counter() - self._began) * 1000, 3)
+        return events.complete(self.id, outputs, timings=self._timings, usage=self._usage)
+
+    def _joined(self, index: int) -> Any:
+        parts = self._outputs.get(index, [""])
+        return "".join(parts) if isinstance(parts[0], str) else parts[0]
+
+
+def _as_outputs(returned: Any) -> list[Any]:
+    if returned is None:
+        return []
+    value = to_json(returned)
+    return value if isinstance(value, list) else [value]
+
+
+def to_json(value: Any) -> Any:
+    """The value in JSON types: pydantic models, dataclasses, tuples, numpy numbers.
+
+    Raises:
+        TypeError: there is no JSON for it.
+    """
+    if isinstance(value, str):
+        return value
+    return msgspec.to_builtins(value, enc_hook=_to_json_hook)
+
+
+def _to_json_hook(value: Any) -> Any:
+    if isinstance(value, pydantic.BaseModel):
+        return value.model_dump(mode="json")
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(
+        f"a model cannot output {type(value).__name__}; return text, numbers, lists, dicts or pydantic models"
+    )
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model as its author declared it. Made by `@model` and by engines."""
+
+    id: str
+    target: Callable[..., Any]
+    """What is called for each prediction, or a class whose instances are."""
+    readme: str
+    slots: int
+    replicas: int
+    max_attempts: int
+    run_timeout_s: float | None
+    streams: tuple[str, ...]
+    inputs: type[pydantic.BaseModel]
+    run_parameter: str | None
+    """The parameter that receives the `Run`, if it asks for one."""
+    setup: Callable[[], Any] | None = field(default=None)
+
+    def info(self) -> ModelInfo:
+        """What the HTTP side needs to know."""
+        return ModelInfo(
+            id=self.id,
+            schema=self.inputs.model_json_schema(),
+            streams=self.streams,
+            readme=self.readme,
+            slots=self.slots,
+            replicas=self.replicas,
+            max_attempts=self.max_attempts,
+            run_timeout_s=self.run_timeout_s,
+        )
+
+
+def model(
+    id: str,
+    *,
+    slots: int = 1,
+    replicas: int = 1,
+    max_attempts: int = 2,
+    run_timeout_s: float | None = None,
+    streams: Iterable[str] | bool = True,
+    readme: str | None = None,
+) -> Callable[[T], T]:
+    """Makes a function, or a class with `__call__` and perhaps `setup`, a model. Returns it unchanged.
+
+    Args:
+        id: the path after `/api/v3/`: one or more segments, as in `acme/countdown`.
+        slots: how many predictions one worker process runs at once.
+        replicas: how many worker processes there are.
+        max_attempts: how often a prediction is tried when its process dies under it.
+        run_timeout_s: how long one attempt may take, in seconds; a request can ask for less.
+        streams: which of "progress", "log", "output" it emits; `True` derives it, `False` refuses `stream: true`.
+        readme: markdown; default is the docstring.
+
+    Raises:
+        ModelFileError: the declaration cannot be served; the message says why.
+    """
+
+    def declare(target: T) -> T:
+        declared = make_model(
+            id,
+            cast(Callable[..., Any], target),
+            slots=slots,
+            replicas=replicas,
+            max_attempts=max_attempts,
+            run_timeout_s=run_timeout_s,
+            streams=streams,
+            readme=readme,
+        )
+        setattr(target, MARK, declared)
+        return target
+
+    return declare
+
+
+MARK = "__unspool_model__"
+"""The attribute by which a served file's models are found."""
+
+
+def make_model(
+    id: str,
+    target: Callable[..., Any],
+    *,
+    slots: int = 1,
+    replicas: int = 1,
+    max_attempts: int = 2,
+    run_timeout_s: float | None = None,
+    streams: Iterable[str] | bool = True,
+    readme: str | None = None,
+    inputs: type[pydantic.BaseModel] | None = None,
+) -> Model:
+    """The declaration that `@model` attaches; engines call it with themselves as the target.
+
+    Args:
+        inputs: the inputs where a signature cannot say all of it (as "this or that"); its fields are passed by name.
+
+    Raises:
+        ModelFileError: the declaration cannot be served; the message says why.
+    """
+    _check_id(id)
+    for name, value in (("slots", slots), ("replicas", replicas), ("max_attempts", max_attempts)):
+        if value < 1:
+            raise ModelFileError(f"model {id!r}: {name}={value!r} must be 1 or more")
+    if run_timeout_s is not None and run_timeout_s <= 0:
+        raise ModelFileError(f"model {id!r}: run_timeout_s={run_timeout_s!r} must be more than 0")
+    call, setup = _call_and_setup(id, target)
+    derived, run_parameter = _inputs(id, call)
+    return Model(
+        id=id,
+        target=target,
+        readme=inspect.cleandoc(readme or inspect.getdoc(target) or ""),
+        slots=slots,
+        replicas=replicas,
+        max_attempts=max_attempts,
+        run_timeout_s=run_timeout_s,
+        streams=_streams(id, streams, call),
+        inputs=inputs or derived,
+        run_parameter=run_parameter,
+        setup=setup,
+    )
+
+
+def _check_id(id: str) -> None:
+    if not _ID.fullmatch(id) or len(id) > 200:
+        raise ModelFileError(
+            f"model id {id!r}: use segments of letters, digits, '.', '_' and '-' with '/' between, as in 'acme/video'"
+        )
+    segments = id.split("/")
+    if segments[0] in RESERVED_SEGMENTS:
+        raise ModelFileError(f"model id {id!r}: {segments[0]!r} is a path of the API itself; put a name before it")
+    if segments[-1] == "stream":
+        raise ModelFileError(f"model id {id!r}: a last segment 'stream' means the stream of the model before it")
+
+
+def _call_and_setup(id: str, target: Callable[..., Any]) -> tuple[Callable[..., Any], Callable[[], Any] | None]:
+    if inspect.isroutine(target):
+        return target, None
+    owner = target if inspect.isclass(target) else type(target)
+    if not callable(getattr(owner, "__call__", None)) or owner.__call__ is type.__call__:  # noqa: B004
+        raise ModelFileError(f"model {id!r}: {owner.__name__} needs a __call__ method; it runs once per prediction")
+    setup = getattr(target, "setup", None)
+    return owner.__call__, setup
+
+
+def _inputs(id: str, call: Callable[..., Any]) -> tuple[type[pydantic.BaseModel], str | None]:
+    """The pydantic model of the inputs, made of the signature, and the name of the `Run` parameter."""
+    try:
+        hints = get_type_hints(call, include_extras=True)
+    except Exception as error:
+        raise ModelFileError(f"model {id!r}: its annotations cannot be read: {error}") from error
+    fields: dict[str, Any] = {}
+    run_parameter, extra = None, "forbid"
+    parameters = list(inspect.signature(call).parameters.values())
+    if parameters and parameters[0].name == "self":
+        parameters = parameters[1:]
+    for parameter in parameters:
+        name, kind, hint = parameter.name, parameter.kind, hints.get(parameter.name, Any)
+        if hint is Run or (name == "run" and hint is Any):
+            run_parameter = name
+        elif kind is parameter.VAR_KEYWORD:
+            extra = "allow"
+        elif kind in (parameter.VAR_POSITIONAL, parameter.POSITIONAL_ONLY):
+            raise ModelFileError(f"model {id!r}: parameter {name!r} must be one that can be passed by name")
+        elif name in RESERVED_FIELDS:
+            raise ModelFileError(f"model {id!r}: an input cannot be called {name!r}; the API uses that name itself")
+        else:
+            fields[name] = (hint, ... if parameter.default is parameter.empty else parameter.default)
+    try:
+        config = pydantic.ConfigDict(extra=cast(Any, extra), protected_namespaces=(), arbitrary_types_allowed=False)
+        made = pydantic.create_model("Inputs", __config__=config, **fields)
+        made.model_json_schema()
+    except Exception as error:
+        raise ModelFileError(f"model {id!r}: no JSON schema for its parameters: {error}") from error
+    return made, run_parameter
+
+
+def _streams(id: str, streams: Iterable[str] | bool, call: Callable[..., Any]) -> tuple[str, ...]:
+    if streams is False:
+        return ()
+    if streams is True:
+        yields = inspect.isgeneratorfunction(call) or inspect.isasyncgenfunction(call)
+        return STREAMABLE if yields else ("progress", "log")
+    chosen = set(streams)
+    if chosen - set(STREAMABLE):
+        raise ModelFileError(f"model {id!r}: streams={sorted(chosen)} may name only {', '.join(STREAMABLE)}")
+    return tuple(name for name in STREAMABLE if name in chosen)
+
+
+def find_models(namespace: Mapping[str, Any]) -> list[Model]:
+    """The models among the values of a module, in the order of their definition.
+
+    Raises:
+        ModelFileError: two models have the same id.
+    """
+    found: dict[str, Model] = {}
+    for value in namespace.values():
+        declared = getattr(value, MARK, None)
+        if isinstance(declared, Model) and found.setdefault(declared.id, declared) is not declared:
+            raise ModelFileError(f"two models are called {declared.id!r}; give one of them another id")
+    return list(found.values())

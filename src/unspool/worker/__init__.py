@@ -1,0 +1,1 @@
+"""The child process that runs a model, and its parent."""

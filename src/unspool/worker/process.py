@@ -1,0 +1,439 @@
+"""The child process: imports a model file, becomes one of its models, runs predictions.
+
+    main thread      imports the file, runs `setup`, then the event loop of asynchronous models
+    control thread   takes orders, sends heartbeats; never runs model code, so a busy model cannot delay a cancel
+    slot threads     one synchronous call each
+    writer thread    sends what runs say; whatever has gathered while it was busy goes in one write
+
+Knows neither the spool nor HTTP. When its host is gone it leaves at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import importlib
+import importlib.util
+import inspect
+import os
+import queue
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+from collections.abc import AsyncGenerator, Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from pathlib import Path
+from typing import Any
+
+import pydantic
+import uvloop
+
+from unspool import events
+from unspool.errors import ModelError, ModelFileError, public_message
+from unspool.events import TaskCode
+from unspool.model import Cancelled, Model, Run, current_run, find_models
+from unspool.states import Status
+from unspool.worker import capture
+from unspool.worker.protocol import (
+    BadFile,
+    Described,
+    Events,
+    Finished,
+    Frame,
+    Heartbeat,
+    Load,
+    LoadFailed,
+    Loading,
+    Ready,
+    Shutdown,
+    Splitter,
+    Start,
+    Stop,
+    encode,
+    to_worker_decoder,
+)
+
+HEARTBEAT_S = 5.0
+INTERRUPT_AFTER_S = 0.3
+"""A synchronous model that has not noticed a stop by then has `Cancelled` raised wherever it is."""
+MAX_UNSENT_EVENTS = 100_000
+"""A model that is so far ahead of its host waits."""
+SWITCH_INTERVAL_S = 0.001
+"""How long a model in a tight loop can keep its events from being sent."""
+
+_Key = tuple[str, int]
+
+
+class _Job:
+    """A run that goes on, and how to interrupt it."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.thread_id: int | None = None
+        self.task: asyncio.Task[None] | None = None
+
+
+class Worker:
+    """One model in this process."""
+
+    def __init__(self, control: socket.socket, out: socket.socket) -> None:
+        self._control = control
+        self._out = out
+        self._said: queue.SimpleQueue[tuple[_Key, bytes | Finished]] = queue.SimpleQueue()
+        self._jobs: dict[_Key, _Job] = {}
+        self._jobs_lock = threading.Lock()
+        self._interrupts: list[tuple[float, _Key]] = []
+        self._control_lock = threading.Lock()
+        self._to_load: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._model: Model
+        self._call: Callable[..., Any]
+        self._slots: ThreadPoolExecutor
+        self._loop: asyncio.AbstractEventLoop
+
+    # Becoming a model
+
+    def main(self, file: str) -> None:
+        """Runs until the host says `Shutdown` or is gone."""
+        threading.Thread(target=self._obey, name="control", daemon=True).start()
+        threading.Thread(target=self._write, name="writer", daemon=True).start()
+        capture.install(self._only_run)
+        models = self._import(file)
+        self._send(Described([declared.info() for declared in models]))
+        wanted = self._to_load.get()
+        self._model = next(declared for declared in models if declared.id == wanted)
+        uvloop.run(self._serve())
+
+    def _import(self, file: str) -> list[Model]:
+        try:
+            models = find_models(vars(import_file(file)))
+            if not models:
+                raise ModelFileError(f'{file} has no model; put @model("name") over a function or class')
+        except ModelFileError as error:
+            self._leave(BadFile(str(error)))
+        except BaseException:
+            self._leave(BadFile(f"{file} cannot be imported:\n{traceback.format_exc()}"))
+        return models
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        try:
+            self._call = await self._set_up()
+        except BaseException as error:
+            self._leave(LoadFailed(public_message(error), traceback.format_exc()))
+        self._slots = ThreadPoolExecutor(self._model.slots, "slot")
+        self._send(Ready())
+        await asyncio.Event().wait()
+
+    async def _set_up(self) -> Callable[..., Any]:
+        current_run.set(_Setup(self._send))
+        target, setup = self._model.target, self._model.setup
+        if inspect.isclass(target):
+            target = target()
+            setup = getattr(target, "setup", None)
+        if setup is not None:
+            result = setup()
+            if inspect.isawaitable(result):
+                await result
+        current_run.set(None)
+        return target
+
+    # Orders
+
+    def _obey(self) -> None:
+        splitter = Splitter()
+        heartbeat_at = 0.0
+        while True:
+            now = time.monotonic()
+            if now >= heartbeat_at:
+                self._send(Heartbeat())
+                heartbeat_at = now + HEARTBEAT_S
+            wake_at = min([heartbeat_at, *(at for at, _ in self._interrupts)])
+            readable, _, _ = select.select([self._control], [], [], max(0, wake_at - now))
+            if readable:
+                data = self._control.recv(1 << 20)
+                if not data:
+                    os._exit(0)
+                for frame in splitter.feed(data):
+                    self._take(to_worker_decoder.decode(frame))
+            self._interrupt_late_ones()
+
+    def _take(self, order: Load | Start | Stop | Shutdown) -> None:
+        if isinstance(order, Start):
+            self._start(order)
+        elif isinstance(order, Stop):
+            self._stop(order)
+        elif isinstance(order, Load):
+            self._to_load.put(order.model)
+        else:
+            os._exit(0)
+
+    def _start(self, order: Start) -> None:
+        key = (order.id, order.attempt)
+        run = Run(order.id, order.attempt, self._emitter(key))
+        job = self._jobs[key] = _Job(run)
+        if _is_async(self._call):
+            self._loop.call_soon_threadsafe(self._start_task, key, job, order.input)
+        else:
+            self._slots.submit(self._run_in_slot, key, job, order.input)
+
+    def _emitter(self, key: _Key) -> Callable[[bytes], None]:
+        put, unsent = self._said.put, self._said.qsize
+
+        def emit(event: bytes) -> None:
+            while unsent() > MAX_UNSENT_EVENTS:
+                time.sleep(0.001)
+            put((key, event))
+
+        return emit
+
+    def _stop(self, order: Stop) -> None:
+        key = (order.id, order.attempt)
+        job = self._jobs.get(key)
+        if job is None:
+            return
+        job.run.stop_status = order.status
+        self._interrupts.append((time.monotonic() + INTERRUPT_AFTER_S, key))
+        if _is_async(self._call):
+            self._loop.call_soon_threadsafe(self._cancel_task, job)
+
+    @staticmethod
+    def _cancel_task(job: _Job) -> None:
+        if job.task is not None:
+            job.task.cancel()
+
+    def _interrupt_late_ones(self) -> None:
+        now = time.monotonic()
+        due = [key for at, key in self._interrupts if at <= now]
+        self._interrupts = [(at, key) for at, key in self._interrupts if at > now]
+        for key in due:
+            with self._jobs_lock:
+                job = self._jobs.get(key)
+                if job is not None and job.thread_id is not None:
+                    _raise_in_thread(job.thread_id, Cancelled)
+
+    # Running
+
+    def _run_in_slot(self, key: _Key, job: _Job, input: bytes) -> None:
+        job.thread_id = threading.get_ident()
+        finished = copy_context().run(self._attempt_sync, job.run, input)
+        self._finish(key, finished)
+
+    def _attempt_sync(self, run: Run, input: bytes) -> Finished:
+        current_run.set(run)
+        try:
+            run.check()
+            result = self._call(**self._arguments(run, input))
+            if inspect.isgenerator(result):
+                result = _drain(run, result)
+            return self._completed(run, result)
+        except BaseException as error:
+            return self._failed(run, error)
+
+    def _start_task(self, key: _Key, job: _Job, input: bytes) -> None:
+        job.task = self._loop.create_task(self._run_in_loop(key, job, input))
+        if job.run.cancelled:
+            job.task.cancel()
+
+    async def _run_in_loop(self, key: _Key, job: _Job, input: bytes) -> None:
+        current_run.set(job.run)
+        try:
+            finished = await self._attempt_async(job.run, input)
+        except BaseException as error:
+            finished = self._failed(job.run, error)
+        self._finish(key, finished)
+
+    async def _attempt_async(self, run: Run, input: bytes) -> Finished:
+        run.check()
+        result = self._call(**self._arguments(run, input))
+        if inspect.isasyncgen(result):
+            result = await _drain_async(run, result)
+        elif inspect.isawaitable(result):
+            result = await result
+        return self._completed(run, result)
+
+    def _arguments(self, run: Run, input: bytes) -> dict[str, Any]:
+        validated = self._model.inputs.model_validate_json(input)
+        arguments = {name: getattr(validated, name) for name in type(validated).model_fields}
+        arguments.update(validated.model_extra or {})
+        if self._model.run_parameter is not None:
+            arguments[self._model.run_parameter] = run
+        return arguments
+
+    @staticmethod
+    def _completed(run: Run, result: Any) -> Finished:
+        capture.flush(run)
+        return Finished(run.id, run.attempt, Status.COMPLETED, run.completed(result))
+
+    @staticmethod
+    def _failed(run: Run, error: BaseException) -> Finished:
+        if run.stop_status is Status.CANCELLED:
+            return Finished(run.id, run.attempt, Status.CANCELLED, events.cancelled(run.id))
+        if run.stop_status is Status.TIMEOUT:
+            return Finished(run.id, run.attempt, Status.TIMEOUT, events.timed_out(run.id))
+        code = TaskCode.EXECUTION_FAILED
+        if isinstance(error, pydantic.ValidationError):
+            code = TaskCode.INVALID_PARAMETER
+        terminal = events.error(run.id, public_message(error), code, Status.FAILED)
+        detail = "" if isinstance(error, ModelError) else "".join(traceback.format_exception(error))
+        return Finished(run.id, run.attempt, Status.FAILED, terminal, detail)
+
+    def _finish(self, key: _Key, finished: Finished) -> None:
+        """Forgets the job, so that nothing interrupts this thread any more, and says the last word."""
+        while True:
+            try:
+                with self._jobs_lock:
+                    job = self._jobs.pop(key)
+                    if job.thread_id is not None:
+                        _raise_in_thread(job.thread_id, None)
+                break
+            except Cancelled:
+                continue
+            except KeyError:
+                break
+        self._said.put((key, finished))
+
+    # Saying
+
+    def _only_run(self) -> Run | None:
+        """Whom output belongs to that comes from a thread which a model started: clear only if one run goes on."""
+        jobs = list(self._jobs.values())
+        return jobs[0].run if len(jobs) == 1 else None
+
+    def _write(self) -> None:
+        """The writer thread: what is there, in one write; then what has come meanwhile."""
+        take, waiting = self._said.get, self._said.qsize
+        while True:
+            said = [take()]
+            said += [take() for _ in range(waiting())]
+            by_run: dict[_Key, list[bytes]] = {}
+            finished: list[Finished] = []
+            for key, what in said:
+                if isinstance(what, bytes):
+                    by_run.setdefault(key, []).append(what)
+                else:
+                    finished.append(what)
+            frames = [encode(Events(id, attempt, some)) for (id, attempt), some in by_run.items()]
+            frames += map(encode, finished)
+            try:
+                self._out.sendall(b"".join(frames))
+            except OSError:
+                os._exit(0)
+
+    def _send(self, message: Frame) -> None:
+        try:
+            with self._control_lock:
+                self._control.sendall(encode(message))
+        except OSError:
+            os._exit(0)
+
+    def _leave(self, last_words: Frame) -> None:
+        self._send(last_words)
+        capture.flush_all()
+        os._exit(1)
+
+
+class _Setup(Run):
+    """What `setup` reports to: those who wait for the model see it as the stage "load" of their own progress."""
+
+    def __init__(self, send: Callable[[Frame], None]) -> None:
+        super().__init__("", 0, lambda event: None)
+        self._send_frame = send
+
+    def progress(self, percentage: float, **fields: Any) -> None:
+        """Only steps and estimates are passed on: loading is no part of anyone's percentage."""
+        kept = {name: fields.get(name) for name in ("step", "steps", "eta_seconds")}
+        self._send_frame(Loading(events.progress(0, stage="load", **kept)))
+
+    def log(self, message: str, level: str = "info") -> None:
+        """To the server's own log."""
+        capture.to_server(f"{level}: {message}\n")
+
+
+def _is_async(call: Callable[..., Any]) -> bool:
+    if not inspect.isroutine(call):
+        call = type(call).__call__
+    return inspect.iscoroutinefunction(call) or inspect.isasyncgenfunction(call)
+
+
+def _drain(run: Run, pieces: Generator[Any, Any, Any]) -> Any:
+    """Streams what a generator yields, and returns what it returns."""
+    returned: list[Any] = []
+
+    def to_the_end() -> Generator[Any, Any, None]:
+        returned.append((yield from pieces))
+
+    outer = to_the_end()
+    try:
+        for piece in outer:
+            run.output(piece)
+    except Cancelled as stop:
+        _throw_until_it_ends(run, outer, stop)
+    return returned[0]
+
+
+def _throw_until_it_ends(run: Run, pieces: Generator[Any, Any, Any], stop: Cancelled) -> None:
+    """Lets the generator clean up. One that goes on yielding is told again and again."""
+    while True:
+        pieces.throw(stop)
+
+
+async def _drain_async(run: Run, pieces: AsyncGenerator[Any, Any]) -> None:
+    try:
+        async for piece in pieces:
+            run.output(piece)
+    finally:
+        await pieces.aclose()
+
+
+def _raise_in_thread(thread_id: int, kind: type[BaseException] | None) -> None:
+    """Raises an exception where a thread runs Python code, or takes back one that was not raised yet."""
+    exception = ctypes.py_object(kind) if kind is not None else None
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread_id), exception)
+
+
+def import_file(file: str) -> Any:
+    """The module of a model file: a path, or a dotted name.
+
+    Raises:
+        ModelFileError: there is no such file.
+    """
+    path = Path(file)
+    if path.suffix != ".py" and not path.exists():
+        sys.path.insert(0, str(Path.cwd()))
+        return importlib.import_module(file)
+    if not path.is_file():
+        raise ModelFileError(f"there is no file {file}")
+    sys.path.insert(0, str(path.resolve().parent))
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise ModelFileError(f"{file} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _die_with_parent() -> None:
+    """On Linux the kernel ends this process when the host dies, even in a call that never returns."""
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+
+
+def main() -> None:
+    """`python -m unspool.worker.process FILE CONTROL_FD EVENTS_FD PARENT_PID`."""
+    file, control, out, parent = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
+    _die_with_parent()
+    if os.getppid() != parent:
+        os._exit(0)
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    Worker(socket.socket(fileno=control), socket.socket(fileno=out)).main(file)
+
+
+if __name__ == "__main__":
+    main()
