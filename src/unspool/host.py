@@ -1,0 +1,461 @@
+"""The part that claims predictions and feeds its workers. One per machine.
+
+    look      claim as many predictions as there are free slots; stop those whose cancellation was asked for
+    relay     what workers say goes into the spool, batch by batch
+    keep      each replica of each model is one worker process, restarted with growing pauses when it ends
+
+Everything that must outlast this process is in the spool. What is kept here is only which run is in which worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Coroutine, Iterable
+from enum import StrEnum
+from typing import Any
+
+import structlog
+
+from unspool import events
+from unspool.config import Settings
+from unspool.errors import ModelFileError, SpoolUnavailable, StaleAttempt
+from unspool.events import TaskCode
+from unspool.spool import Spool
+from unspool.spool.base import Claim
+from unspool.states import Status
+from unspool.types import ModelInfo, Prediction
+from unspool.worker.protocol import Events, Finished, Stop
+from unspool.worker.supervisor import WorkerGone, WorkerProcess
+
+LOOK_INTERVAL_S = 1.0
+"""A lost wake-up costs at most this."""
+RETRY_S = 0.5
+STEADY_S = 30.0
+"""A worker that lived so long is restarted as quickly as the first time."""
+_FAILED_MODEL_CLAIMS = 100
+"""How many predictions of a model that cannot be loaded end with an error at a time."""
+
+_log = structlog.get_logger("unspool.host")
+
+
+class ModelState(StrEnum):
+    """How a model of this host does."""
+
+    LOADING = "loading"
+    READY = "ready"
+    FAILED = "failed"
+    """It could not be loaded several times in a row. It is tried again, but nobody waits for it."""
+
+
+class _Run:
+    """A claimed attempt on this host."""
+
+    def __init__(self, prediction: Prediction, replica: _Replica) -> None:
+        self.id = prediction.id
+        self.attempt = prediction.attempt
+        self.input = prediction.input
+        self.replica = replica
+        self.sent = False
+        self.stopping: Status | None = None
+        self.timers: list[asyncio.TimerHandle] = []
+
+    @property
+    def claim(self) -> Claim:
+        return Claim(self.id, self.attempt)
+
+    def forget_timers(self) -> None:
+        for timer in self.timers:
+            timer.cancel()
+
+
+class _Replica:
+    """A place for one worker of a model, and the runs that are in it."""
+
+    def __init__(self, info: ModelInfo) -> None:
+        self.info = info
+        self.worker: WorkerProcess | None = None
+        self.ready = False
+        self.failed_loads = 0
+        self.failed = False
+        self.cause = ""
+        self.runs: dict[str, _Run] = {}
+
+    @property
+    def free_slots(self) -> int:
+        return self.info.slots - len(self.runs)
+
+
+class Host:
+    """Serves the models of one file.
+
+    Args:
+        file: the model file.
+    """
+
+    def __init__(self, spool: Spool, file: str, settings: Settings) -> None:
+        self._spool = spool
+        self._file = file
+        self._settings = settings
+        self._loop = asyncio.get_running_loop()
+        self._replicas: dict[str, list[_Replica]] = {}
+        self._keepers: set[asyncio.Task[None]] = set()
+        self._background: set[asyncio.Task[None]] = set()
+        self._finishing: set[asyncio.Task[None]] = set()
+        self._looking = self._look_again = False
+        self._draining = False
+        self._stopping = asyncio.Event()
+
+    # Starting
+
+    async def start(self) -> None:
+        """Imports the file in a first worker, announces its models, and sets off to load them.
+
+        Raises:
+            ModelFileError: the file cannot be served.
+        """
+        first = _Replica(_NO_MODEL)
+        worker = await self._spawn(first)
+        relaying = asyncio.ensure_future(worker.relay())
+        try:
+            models = await worker.described()
+        except WorkerGone as gone:
+            await relaying
+            raise ModelFileError(worker.bad_file or f"{self._file} cannot be imported: {gone}") from None
+        await self._spool.announce(models)
+        for info in models:
+            self._replicas[info.id] = [_Replica(info) for _ in range(info.replicas)]
+        self._adopt(worker, relaying, self._replicas[models[0].id][0])
+        self._start_task(self._look_again_and_again(), self._background)
+        self._start_task(self._renew_leases(), self._background)
+
+    def _adopt(self, worker: WorkerProcess, relaying: asyncio.Future[str], into: _Replica) -> None:
+        """The process that described the file becomes the first model's first worker; the others get their own."""
+        worker.on_said = lambda said: self._said(into, said)
+        worker.on_loading = lambda event: self._tell_loading(into, event)
+        for replica in self._all_replicas():
+            keeping = self._keep(replica, worker, relaying) if replica is into else self._keep(replica)
+            self._start_task(keeping, self._keepers)
+
+    async def _spawn(self, replica: _Replica) -> WorkerProcess:
+        worker = WorkerProcess(
+            self._file,
+            on_said=lambda said: self._said(replica, said),
+            on_loading=lambda event: self._tell_loading(replica, event),
+        )
+        await worker.start()
+        return worker
+
+    def _start_task(self, work: Coroutine[Any, Any, None], among: set[asyncio.Task[None]]) -> None:
+        task = self._loop.create_task(work)
+        among.add(task)
+        task.add_done_callback(among.discard)
+        task.add_done_callback(_log_failure)
+
+    def models(self) -> dict[str, ModelState]:
+        """Every model of the file and how it does."""
+        return {model: _state(replicas) for model, replicas in self._replicas.items()}
+
+    # Keeping workers
+
+    async def _keep(
+        self, replica: _Replica, worker: WorkerProcess | None = None, relaying: asyncio.Future[str] | None = None
+    ) -> None:
+        """One worker after the other, until the host stops."""
+        backoff_s = self._settings.restart_backoff_s
+        while not self._stopping.is_set():
+            began = self._loop.time()
+            worker = worker or await self._spawn(replica)
+            relaying = relaying or asyncio.ensure_future(worker.relay())
+            replica.worker = worker
+            try:
+                await self._load(replica, worker)
+            except WorkerGone:
+                replica.failed_loads += 1
+            cause = await relaying
+            on_purpose = await self._worker_gone(replica, cause)
+            worker = relaying = None
+            if on_purpose or self._loop.time() - began > STEADY_S:
+                backoff_s = self._settings.restart_backoff_s
+            if not (on_purpose or self._stopping.is_set()):
+                _log.warning("a worker ended; it is restarted", model=replica.info.id, cause=cause, in_s=backoff_s)
+                await self._pause(backoff_s)
+                backoff_s = min(backoff_s * 2, self._settings.max_restart_backoff_s)
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+        except TimeoutError:
+            pass
+
+    async def _load(self, replica: _Replica, worker: WorkerProcess) -> None:
+        began = self._loop.time()
+        await worker.described()
+        await worker.load(replica.info.id)
+        replica.ready, replica.failed, replica.failed_loads = True, False, 0
+        took_s = round(self._loop.time() - began, 2)
+        _log.info("a model is ready", model=replica.info.id, pid=worker.pid, took_s=took_s)
+        for run in replica.runs.values():
+            self._send(run)
+        await self._look()
+
+    async def _worker_gone(self, replica: _Replica, cause: str) -> bool:
+        """Every run that was in it lost its attempt; those that only waited for it wait for the next one.
+
+        Returns whether it was ended on purpose, for the sake of a run that did not stop.
+        """
+        was_ready, replica.ready, replica.worker, replica.cause = replica.ready, False, None, cause
+        replica.failed = not was_ready and replica.failed_loads >= self._settings.load_attempts
+        sent = [run for run in replica.runs.values() if run.sent]
+        on_purpose = any(run.stopping for run in sent)
+        for run in sent:
+            self._release(run)
+            if run.stopping is not None:
+                self._finish_soon(run, run.stopping, _terminal(run.id, run.stopping))
+            else:
+                await self._lose(run, cause, counted=not (on_purpose or self._stopping.is_set()))
+        if replica.failed:
+            await self._fail_waiting(replica)
+        return on_purpose
+
+    async def _fail_waiting(self, replica: _Replica) -> None:
+        for run in list(replica.runs.values()):
+            self._release(run)
+            self._finish_soon(run, Status.FAILED, _load_error(run.id, replica))
+        await self._look()
+
+    # Claiming
+
+    async def _look_again_and_again(self) -> None:
+        with self._spool.watch_work() as work:
+            while not self._draining:
+                try:
+                    await self._look()
+                    self._kill_silent_workers()
+                except SpoolUnavailable as error:
+                    _log.warning("the spool does not answer", error=str(error))
+                await work.wait(LOOK_INTERVAL_S)
+        while not self._stopping.is_set():
+            await self._look_for_cancellations()
+            await self._pause(0.1)
+
+    async def _look(self) -> None:
+        """Claims what there is room for, and stops what is to be cancelled.
+
+        One look at a time, since the room is counted before the spool has answered.
+        """
+        self._look_again = True
+        if self._looking:
+            return
+        self._looking = True
+        try:
+            while self._look_again and not self._draining:
+                self._look_again = False
+                for prediction in await self._spool.claim(self._room()):
+                    await self._take(prediction)
+                await self._look_for_cancellations()
+        finally:
+            self._looking = False
+
+    async def _look_for_cancellations(self) -> None:
+        for claim in await self._spool.cancellations():
+            run = self._find(claim)
+            if run is not None and run.stopping is None:
+                self._stop(run, Status.CANCELLED)
+
+    def _room(self) -> dict[str, int]:
+        return {model: self._room_of(replicas) for model, replicas in self._replicas.items()}
+
+    @staticmethod
+    def _room_of(replicas: list[_Replica]) -> int:
+        if _state(replicas) is ModelState.FAILED:
+            return _FAILED_MODEL_CLAIMS
+        return sum(replica.free_slots for replica in replicas)
+
+    async def _take(self, prediction: Prediction) -> None:
+        replicas = self._replicas[prediction.model]
+        replica = max(replicas, key=lambda replica: (replica.ready, replica.free_slots))
+        run = _Run(prediction, replica)
+        if _state(replicas) is ModelState.FAILED:
+            self._finish_soon(run, Status.FAILED, _load_error(run.id, replica))
+            return
+        replica.runs[run.id] = run
+        self._set_run_timeout(run, prediction)
+        if replica.ready:
+            self._send(run)
+        else:
+            await self._append(run, [events.progress(0, stage="load")])
+
+    def _send(self, run: _Run) -> None:
+        assert run.replica.worker is not None
+        run.sent = True
+        run.replica.worker.run(run.id, run.attempt, run.input)
+
+    def _find(self, claim: Claim) -> _Run | None:
+        for replica in self._all_replicas():
+            run = replica.runs.get(claim.id)
+            if run is not None and run.attempt == claim.attempt:
+                return run
+        return None
+
+    def _all_replicas(self) -> Iterable[_Replica]:
+        return (replica for replicas in self._replicas.values() for replica in replicas)
+
+    # Relaying
+
+    async def _said(self, replica: _Replica, said: Events | Finished) -> None:
+        run = replica.runs.get(said.id)
+        if run is None or run.attempt != said.attempt:
+            return
+        if isinstance(said, Events):
+            await self._append(run, said.events)
+            return
+        self._release(run)
+        if said.detail:
+            _log.info("a run failed", id=run.id, model=replica.info.id, attempt=run.attempt, detail=said.detail)
+        self._finish_soon(run, said.status, said.terminal)
+        await self._look()
+
+    async def _append(self, run: _Run, said: list[bytes]) -> None:
+        try:
+            await self._spool.append(run.id, run.attempt, said)
+        except StaleAttempt:
+            self._stop(run, Status.CANCELLED)
+
+    def _tell_loading(self, replica: _Replica, event: bytes) -> None:
+        for run in list(replica.runs.values()):
+            if not run.sent:
+                self._start_task(self._append(run, [event]), self._background)
+
+    def _release(self, run: _Run) -> None:
+        """The run's slot is free."""
+        run.forget_timers()
+        run.replica.runs.pop(run.id, None)
+
+    def _finish_soon(self, run: _Run, status: Status, terminal: bytes) -> None:
+        task = self._loop.create_task(self._finish(run, status, terminal))
+        self._finishing.add(task)
+        task.add_done_callback(self._finishing.discard)
+
+    async def _finish(self, run: _Run, status: Status, terminal: bytes) -> None:
+        while True:
+            try:
+                await self._spool.finish(run.id, run.attempt, status, terminal)
+            except SpoolUnavailable:
+                await asyncio.sleep(RETRY_S)
+            except StaleAttempt:
+                return
+            else:
+                return
+
+    async def _lose(self, run: _Run, cause: str, *, counted: bool) -> None:
+        try:
+            await self._spool.lose(run.id, run.attempt, cause, counted=counted)
+        except StaleAttempt:
+            pass
+
+    # Stopping a run
+
+    def _set_run_timeout(self, run: _Run, prediction: Prediction) -> None:
+        limits = [limit for limit in (prediction.run_timeout_s, run.replica.info.run_timeout_s) if limit is not None]
+        if limits:
+            run.timers.append(self._loop.call_later(min(limits), self._stop, run, Status.TIMEOUT))
+
+    def _stop(self, run: _Run, status: Status) -> None:
+        """First it is asked; then its worker is told to end; then it is killed. Its slot is free in any case."""
+        if run.stopping is not None:
+            return
+        run.stopping = status
+        if not run.sent or run.replica.worker is None:
+            self._release(run)
+            self._finish_soon(run, status, _terminal(run.id, status))
+            return
+        run.replica.worker.stop(Stop(run.id, run.attempt, status))
+        grace_s, kill_s = self._settings.cancel_grace_s, self._settings.kill_grace_s
+        run.timers.append(self._loop.call_later(grace_s, self._kill, run, signal.SIGTERM))
+        run.timers.append(self._loop.call_later(grace_s + kill_s, self._kill, run, signal.SIGKILL))
+
+    def _kill(self, run: _Run, how: signal.Signals) -> None:
+        worker = run.replica.worker
+        if worker is not None:
+            _log.warning("a run did not stop when asked; its worker is ended", id=run.id, pid=worker.pid, how=how.name)
+            worker.kill(how, "Another prediction in the same worker did not stop when it was cancelled.")
+
+    def _kill_silent_workers(self) -> None:
+        limit_s = self._settings.heartbeat_timeout_s
+        for replica in self._all_replicas():
+            worker = replica.worker
+            if worker is not None and self._loop.time() - worker.heard_at > limit_s:
+                _log.error("a worker gives no sign of life; it is killed", model=replica.info.id, pid=worker.pid)
+                worker.kill(signal.SIGKILL, f"The worker process gave no sign of life for {limit_s:g} s.")
+
+    async def _renew_leases(self) -> None:
+        while True:
+            await asyncio.sleep(self._spool.lease_s / 3)
+            claims = [run.claim for replica in self._all_replicas() for run in replica.runs.values()]
+            try:
+                stale = await self._spool.renew(claims)
+            except SpoolUnavailable:
+                continue
+            for claim in stale:
+                run = self._find(claim)
+                if run is not None:
+                    self._stop(run, Status.CANCELLED)
+
+    # Stopping the host
+
+    @property
+    def running(self) -> int:
+        """How many runs go on."""
+        return sum(len(replica.runs) for replica in self._all_replicas())
+
+    async def drain(self, timeout_s: float) -> None:
+        """Claims nothing more and lets the runs that go on finish, for at most so many seconds."""
+        self._draining = True
+        deadline = self._loop.time() + timeout_s
+        while (self.running or self._finishing) and self._loop.time() < deadline:
+            await asyncio.sleep(0.02)
+
+    async def stop(self) -> None:
+        """Ends all workers at once. Runs that still go on wait for their next attempt, and nobody is blamed."""
+        self._draining = True
+        self._stopping.set()
+        for task in self._background:
+            task.cancel()
+        workers = [replica.worker for replica in self._all_replicas() if replica.worker is not None]
+        for worker in workers:
+            worker.shut_down()
+        if self._keepers:
+            await asyncio.wait(self._keepers, timeout=1)
+        for worker in workers:
+            worker.kill(signal.SIGKILL)
+        remaining = self._keepers | self._finishing
+        if remaining:
+            await asyncio.wait(remaining, timeout=2)
+        for replica in self._all_replicas():
+            for run in list(replica.runs.values()):
+                self._release(run)
+                await self._lose(run, "The server was stopped.", counted=False)
+
+
+_NO_MODEL = ModelInfo(id="", schema={}, streams=(), readme="", slots=1, replicas=1, max_attempts=1, run_timeout_s=None)
+
+
+def _state(replicas: list[_Replica]) -> ModelState:
+    if any(replica.ready for replica in replicas):
+        return ModelState.READY
+    return ModelState.FAILED if all(replica.failed for replica in replicas) else ModelState.LOADING
+
+
+def _log_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        _log.error("a task of the host failed", exc_info=task.exception())
+
+
+def _terminal(id: str, status: Status) -> bytes:
+    return events.cancelled(id) if status is Status.CANCELLED else events.timed_out(id)
+
+
+def _load_error(id: str, replica: _Replica) -> bytes:
+    message = f"The model {replica.info.id} could not be loaded. {replica.cause}"
+    return events.error(id, message, TaskCode.UNAVAILABLE, Status.FAILED)
