@@ -1,0 +1,175 @@
+"""The ASGI application: which path goes to which handler, and what every answer has in common.
+
+Runs on any ASGI server. There is no middleware: what a handler answers goes straight to the server's `send`, since
+each layer in between costs on every write of every stream.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import structlog
+from starlette.requests import ClientDisconnect, Request
+from starlette.routing import Route, Router
+from starlette.types import Receive, Scope, Send
+
+from unspool.api.auth import Auth
+from unspool.api.models import Catalog
+from unspool.api.predictions import Predictions
+from unspool.api.responses import Answer, Headers, Json, error_answer
+from unspool.api.stream import Viewers
+from unspool.config import Settings
+from unspool.errors import ClientError, Internal, MethodNotAllowed, NotFound, SpoolUnavailable, Unavailable
+from unspool.spool import Spool
+
+Handler = Callable[[Request], Awaitable[Answer]]
+
+_EXPOSED = b"x-prediction-id, x-request-id, content-location, retry-after"
+_ALLOWED_HEADERS = b"authorization, content-type, accept, last-event-id, idempotency-key, prefer"
+
+_log = structlog.get_logger("unspool.api")
+
+
+class Endpoint:
+    """A path: its handler for each method, and what all answers need.
+
+    Every answer carries `X-Request-Id`. A `ClientError` becomes its answer; anything else that is raised is our fault
+    and is answered with 500, while the log has the details under the request's id.
+    """
+
+    def __init__(self, handlers: Mapping[str, Handler], cors_origins: list[str]) -> None:
+        self._handlers = handlers
+        self._allowed = ", ".join([*handlers, "OPTIONS"])
+        self._cors_origins = cors_origins
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """An ASGI application."""
+        request = Request(scope, receive)
+        request_id = secrets.token_hex(8)
+        extra: Headers = [(b"x-request-id", request_id.encode()), *self._cors(request)]
+        try:
+            answer = await self._handle(request, extra)
+        except ClientError as error:
+            answer = error_answer(error)
+        except SpoolUnavailable as error:
+            answer = error_answer(Unavailable(f"{error} Try again."))
+            _log.warning("the spool is not available", request_id=request_id, cause=str(error))
+        except ClientDisconnect:
+            return
+        except Exception:
+            _log.exception("a request failed", request_id=request_id, path=scope["path"])
+            answer = error_answer(Internal("The server failed. Its log has the details under this X-Request-Id."))
+        await answer.send(scope, receive, send, extra)
+
+    async def _handle(self, request: Request, extra: Headers) -> Answer:
+        method = "GET" if request.method == "HEAD" else request.method
+        handler = self._handlers.get(method)
+        if handler is not None:
+            return await handler(request)
+        extra.append((b"allow", self._allowed.encode()))
+        if method == "OPTIONS":
+            return Json(None)
+        raise MethodNotAllowed(f"Use {' or '.join(self._handlers)} here, not {request.method[:20]}.")
+
+    def _cors(self, request: Request) -> Headers:
+        """URLs with a token may be opened from any page; for the rest, the setting says which pages may."""
+        origin = request.headers.get("origin")
+        if origin is None:
+            return []
+        if "token" in request.query_params or "*" in self._cors_origins:
+            allowed = b"*"
+        elif origin in self._cors_origins:
+            allowed = origin.encode("latin-1")
+        else:
+            return []
+        headers = [
+            (b"access-control-allow-origin", allowed),
+            (b"access-control-expose-headers", _EXPOSED),
+            (b"vary", b"origin"),
+        ]
+        if request.method == "OPTIONS":
+            headers += [
+                (b"access-control-allow-methods", self._allowed.encode()),
+                (b"access-control-allow-headers", _ALLOWED_HEADERS),
+                (b"access-control-max-age", b"600"),
+            ]
+        return headers
+
+
+class App:
+    """The HTTP side of a server.
+
+    Args:
+        health: tells how each model does, by id; empty while the models are not known yet.
+    """
+
+    def __init__(
+        self,
+        spool: Spool,
+        catalog: Catalog,
+        auth: Auth,
+        viewers: Viewers,
+        settings: Settings,
+        health: Callable[[], Mapping[str, str]],
+    ) -> None:
+        self._auth = auth
+        self._catalog = catalog
+        self._health = health
+        self._cors_origins = settings.cors_origins
+        self.closing = False
+        """Set when the server shuts down: nothing new is accepted."""
+        self._router = self._routes(Predictions(spool, catalog, auth, viewers, settings))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The ASGI application."""
+        if scope["type"] == "http":
+            await self._router(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close"})
+
+    def _routes(self, predictions: Predictions) -> Router:
+        routes = [
+            self._route("/health/live", GET=self._live),
+            self._route("/health/ready", GET=self._ready),
+        ]
+        for base in ("/api/v3", "/api/v2"):
+            one = f"{base}/predictions/{{id}}"
+            routes += [
+                self._route(f"{base}/models", GET=self._models),
+                self._route(one, GET=predictions.get),
+                self._route(f"{one}/result", GET=predictions.get),
+                self._route(f"{one}/stream", GET=predictions.stream),
+                self._route(f"{one}/events", GET=predictions.events),
+                self._route(f"{one}/cancel", POST=predictions.cancel),
+                self._route(f"{base}/{{model_id:path}}", POST=self._while_open(predictions.submit)),
+            ]
+        return Router(routes, redirect_slashes=False, default=Endpoint({"GET": self._nothing}, self._cors_origins))
+
+    def _route(self, path: str, **handlers: Handler) -> Route:
+        return Route(path, Endpoint(handlers, self._cors_origins))
+
+    def _while_open(self, handler: Handler) -> Handler:
+        async def accept(request: Request) -> Answer:
+            if self.closing:
+                raise Unavailable("The server is shutting down. Try again in a moment.")
+            return await handler(request)
+
+        return accept
+
+    async def _models(self, request: Request) -> Answer:
+        self._auth.owner(request.headers.get("authorization"))
+        return Json(self._catalog.list())
+
+    async def _live(self, request: Request) -> Answer:
+        return Json({"status": "live"}, bare=True)
+
+    async def _ready(self, request: Request) -> Answer:
+        models = self._health()
+        ready = bool(models) and all(state == "ready" for state in models.values()) and not self.closing
+        body: dict[str, Any] = {"status": "ready" if ready else "not ready", "models": dict(models)}
+        return Json(body, bare=True, status=200 if ready else 503)
+
+    async def _nothing(self, request: Request) -> Answer:
+        raise NotFound("There is nothing at this path. The API begins at /api/v3; the docs list its paths.")

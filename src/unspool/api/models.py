@@ -1,0 +1,157 @@
+"""The models as HTTP sees them: which there are, whether inputs fit, what `GET /models` answers."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+import jsonschema_rs
+import structlog
+
+from unspool.errors import InvalidInput, SpoolUnavailable, Unavailable, UnknownModel
+from unspool.spool import Spool
+from unspool.types import ModelInfo
+
+REFRESH_INTERVAL_S = 1.0
+
+_log = structlog.get_logger("unspool.models")
+
+
+class ServedModel:
+    """A model and the compiled check of its inputs."""
+
+    def __init__(self, info: ModelInfo) -> None:
+        self.info = info
+        self._validator = jsonschema_rs.validator_for(info.schema)
+
+    def check(self, inputs: dict[str, Any]) -> None:
+        """Raises:
+        InvalidInput: names every field that is wrong.
+        """
+        if self._validator.is_valid(inputs):
+            return
+        known = list(self.info.schema.get("properties", {}))
+        errors = [wrong for error in self._validator.iter_errors(inputs) for wrong in _explain(error, known)]
+        fields = ", ".join(dict.fromkeys(wrong["field"] for wrong in errors if wrong["field"]))
+        raise InvalidInput(f"Correct these inputs of {self.info.id}: {fields or errors[0]['message']}", errors)
+
+
+class Catalog:
+    """The models that were announced in the spool, kept up to date."""
+
+    def __init__(self, spool: Spool) -> None:
+        self._spool = spool
+        self._served: dict[str, ServedModel] = {}
+
+    async def refresh(self) -> None:
+        """Reads the announcements anew."""
+        infos = await self._spool.models()
+        old = self._served
+        self._served = {
+            info.id: old[info.id] if info.id in old and old[info.id].info == info else ServedModel(info)
+            for info in infos
+        }
+
+    async def keep_fresh(self) -> None:
+        """Refreshes for ever."""
+        while True:
+            await asyncio.sleep(REFRESH_INTERVAL_S)
+            try:
+                await self.refresh()
+            except SpoolUnavailable as error:
+                _log.warning("the models cannot be read", error=str(error))
+
+    async def find(self, id: str) -> ServedModel:
+        """The model of that id.
+
+        Raises:
+            UnknownModel: there is none; the message names the nearest ids.
+            Unavailable: no model was announced yet.
+        """
+        if id not in self._served:
+            await self.refresh()
+        served = self._served.get(id)
+        if served is not None:
+            return served
+        if not self._served:
+            raise Unavailable("The server has just started and does not know its models yet. Try again in a second.")
+        raise UnknownModel(f"There is no model {id[:200]!r}. {_nearest(id, self._served)}")
+
+    def list(self) -> list[dict[str, Any]]:
+        """Every model in the shape that clients of the API read (`wavespeed-v3.md` §1.7)."""
+        return [_describe(served.info) for served in self._served.values()]
+
+
+def _describe(info: ModelInfo) -> dict[str, Any]:
+    schema = {key: value for key, value in info.schema.items() if key != "title"}
+    schema.setdefault("required", [])
+    schema["x-order-properties"] = list(schema.get("properties", {}))
+    streams = ", ".join(info.streams) or "nothing; poll for the result"
+    return {
+        "model_id": info.id,
+        "name": info.id,
+        "description": info.readme,
+        "type": "custom",
+        "base_price": 0,
+        "streams": list(info.streams),
+        "readme": f"{info.readme}\n\nStreams: {streams}".strip(),
+        "api_schema": {
+            "api_schemas": [
+                {"type": "model_run", "method": "POST", "api_path": f"/api/v3/{info.id}", "request_schema": schema}
+            ]
+        },
+    }
+
+
+def _nearest(id: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(id, known, n=3, cutoff=0.4)
+    return f"Did you mean {' or '.join(near)}?" if near else "GET /api/v3/models lists the models of this server."
+
+
+def _explain(error: Any, known: list[str]) -> list[dict[str, str]]:
+    """One `{"field", "message"}` for each field that a schema error is about."""
+    at = ".".join(str(step) for step in error.instance_path)
+    kind = error.kind
+    match kind.name:
+        case "required":
+            return [_wrong(_join(at, kind.property), "is missing; it is required")]
+        case "additionalProperties":
+            names = [] if at else known
+            return [_wrong(_join(at, name), _unknown(name, names)) for name in kind.unexpected]
+        case "anyOf" | "oneOf" if not at:
+            return _explain_choice(kind.context)
+        case "anyOf" | "oneOf":
+            reasons = [_shorten(reason.message) for branch in kind.context for reason in branch]
+            return [_wrong(at, " or ".join(reasons))]
+        case "type":
+            return [_wrong(at, f"must be of type {' or '.join(kind.types)}")]
+        case _:
+            return [_wrong(at, _shorten(error.message))]
+
+
+def _explain_choice(branches: list[list[Any]]) -> list[dict[str, str]]:
+    """For inputs of which one has to be given: none was, or more than one."""
+    missing = [reason.kind.property for branch in branches for reason in branch if reason.kind.name == "required"]
+    if len(missing) == len(branches):
+        return [_wrong(name, f"is missing; give one of {', '.join(missing)}") for name in missing]
+    return [_wrong("", "more than one of the inputs that exclude each other was given; give one of them")]
+
+
+def _wrong(field: str, message: str) -> dict[str, str]:
+    return {"field": field, "message": message}
+
+
+def _join(at: str, name: str) -> str:
+    return f"{at}.{name}" if at else name
+
+
+def _shorten(message: str) -> str:
+    return message if len(message) <= 300 else message[:300] + "…"
+
+
+def _unknown(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"known are: {', '.join(known)}" if known else "remove it"
+    return f"is not an input of this model; {hint}"

@@ -1,0 +1,401 @@
+"""Predictions over HTTP: submit, poll, cancel, and both ways to follow (`wire.md` §2–4)."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import secrets
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Literal, cast
+
+import msgspec
+from starlette.requests import Request
+
+from unspool import events
+from unspool.api.auth import Auth
+from unspool.api.models import Catalog, ServedModel
+from unspool.api.responses import Answer, Json, NoContent, Stream
+from unspool.api.stream import READ_LIMIT, Viewers, resume_point
+from unspool.config import Settings
+from unspool.errors import (
+    BadCursor,
+    BadJson,
+    BadQuery,
+    Base64WithWebhook,
+    InvalidInput,
+    NotFound,
+    StreamingNotSupported,
+    TooLarge,
+    UnknownPrediction,
+    UnsupportedMediaType,
+    WebhookRefused,
+)
+from unspool.events import TaskCode
+from unspool.model import RESERVED_FIELDS, RESERVED_SEGMENTS
+from unspool.spool import Spool
+from unspool.states import Status
+from unspool.types import START, Cursor, OnDisconnect, Prediction, Submission
+
+MAX_WAIT_S = 600
+MAX_POLL_WAIT_S = 60
+MAX_TIMEOUT_S = 7 * 24 * 3600
+
+_decode = msgspec.json.Decoder().decode
+_Form = Literal["stream", "wait", "async"]
+
+
+class Predictions:
+    """The handlers. Each returns an answer or raises a `ClientError`."""
+
+    def __init__(self, spool: Spool, catalog: Catalog, auth: Auth, viewers: Viewers, settings: Settings) -> None:
+        self._spool = spool
+        self._catalog = catalog
+        self._auth = auth
+        self._viewers = viewers
+        self._settings = settings
+
+    # Submit
+
+    async def submit(self, request: Request) -> Answer:
+        """`POST /api/v3/{model_id}`, with or without `/stream`."""
+        owner = self._auth.owner(request.headers.get("authorization"))
+        model_id, streamed = _split_stream(request.path_params["model_id"])
+        if model_id.partition("/")[0] in RESERVED_SEGMENTS:
+            raise NotFound("There is nothing at this path. Predictions are made with POST /api/v3/{model_id}.")
+        body = await _json_object(request, self._settings.max_body_bytes)
+        served = await self._catalog.find(model_id)
+        fields = {name: body.pop(name) for name in RESERVED_FIELDS & body.keys()}
+        _check_fields(fields)
+        form, wait_s = self._form(request, fields, streamed)
+        if form == "stream" and not served.info.streams:
+            raise StreamingNotSupported(
+                f"{model_id} does not stream. Leave out 'stream' and poll the prediction's urls.get, or use a webhook."
+            )
+        submission = _submission(request, served, owner, fields, body)
+        submitted = await self._spool.submit(submission)
+        return await self._answer(request, submitted.prediction, form, wait_s)
+
+    def _form(self, request: Request, fields: Mapping[str, Any], streamed: bool) -> tuple[_Form, float]:
+        """In which form to answer. If several are asked for: stream, then sync, then async."""
+        accept = request.headers.get("accept", "")
+        wants_events = "text/event-stream" in accept and "application/json" not in accept
+        if streamed or fields.get("stream") or (wants_events and fields.get("stream") is None):
+            return "stream", 0
+        if fields.get("enable_sync_mode"):
+            return "wait", self._settings.sync_wait_s
+        wait_s = _preferred_wait(request.headers.get("prefer", ""))
+        return ("wait", wait_s) if wait_s else ("async", 0)
+
+    async def _answer(self, request: Request, prediction: Prediction, form: _Form, wait_s: float) -> Answer:
+        headers = {"x-prediction-id": prediction.id}
+        if form == "stream":
+            return self._stream(prediction, START)
+        if form == "wait":
+            prediction = await self._wait(prediction, wait_s)
+        described = await self._describe(request, prediction)
+        if form == "wait" and not prediction.status.terminal:
+            message = (
+                f"Sync mode timed out after {wait_s:g} seconds. The prediction is still processing asynchronously."
+            )
+            described |= {"status": "processing", "code": int(TaskCode.TIMEOUT), "error": message, "outputs": []}
+        return Json(described, headers)
+
+    async def _wait(self, prediction: Prediction, seconds: float) -> Prediction:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
+        with self._spool.watch(prediction.id) as watch:
+            while not prediction.status.terminal:
+                prediction = await self._spool.get(prediction.id)
+                left_s = deadline - loop.time()
+                if left_s <= 0:
+                    break
+                if not prediction.status.terminal:
+                    await watch.wait(left_s)
+        return prediction
+
+    # Poll and cancel
+
+    async def get(self, request: Request) -> Answer:
+        """`GET /api/v3/predictions/{id}` and `…/result`."""
+        prediction = await self._own(request)
+        described = await self._describe(request, prediction)
+        if _flag(request, "logs"):
+            described["logs"] = await self._logs(prediction.id)
+        return Json(described)
+
+    async def cancel(self, request: Request) -> Answer:
+        """`POST /api/v3/predictions/{id}/cancel`."""
+        prediction = await self._own(request)
+        return Json(await self._describe(request, await self._spool.cancel(prediction.id)))
+
+    async def _own(self, request: Request) -> Prediction:
+        """The prediction of the path, if it is of the key that asks."""
+        owner = self._auth.owner(request.headers.get("authorization"))
+        prediction = await self._find(request.path_params["id"])
+        if prediction.owner != owner:
+            raise _no_prediction()
+        return prediction
+
+    async def _find(self, id: str) -> Prediction:
+        try:
+            return await self._spool.get(id)
+        except UnknownPrediction:
+            raise _no_prediction() from None
+
+    async def _logs(self, id: str) -> list[Any]:
+        found: list[Any] = []
+        at, done = START, False
+        while not done:
+            page = await self._spool.read(id, at, READ_LIMIT)
+            if not page.batches:
+                break
+            for batch in page.batches:
+                found += [_without_type(event) for event in batch.events if event.startswith(events.LOG_PREFIX)]
+            at, done = page.batches[-1].last, page.done
+        return found
+
+    async def _describe(self, request: Request, prediction: Prediction) -> dict[str, Any]:
+        """The prediction object (`wavespeed-v3.md` §1.2, `wire.md` §4)."""
+        terminal = _decode(prediction.terminal) if prediction.terminal else {}
+        outputs = terminal.get("outputs", [])
+        timings = {"inference": 0, **terminal.get("timings", {})}
+        described = {
+            "id": prediction.id,
+            "model": prediction.model,
+            "status": prediction.status,
+            "outputs": outputs,
+            "urls": self._urls(request, prediction.id),
+            "has_nsfw_contents": [False] * len(outputs),
+            "created_at": _rfc3339(prediction.created_at_ns),
+            "error": terminal.get("error", ""),
+            "timings": timings,
+            "executionTime": timings["inference"],
+            "progress": await self._percentage(prediction),
+            "attempt": prediction.attempt,
+        }
+        if "code" in terminal:
+            described["code"] = terminal["code"]
+        if "usage" in terminal:
+            described["usage"] = terminal["usage"]
+        return described
+
+    async def _percentage(self, prediction: Prediction) -> float:
+        if prediction.status is Status.COMPLETED:
+            return 100
+        said = await self._spool.last_progress(prediction.id)
+        percentage: float = _decode(said)["percentage"] if said else 0
+        return percentage
+
+    def _urls(self, request: Request, id: str) -> dict[str, str]:
+        base = (self._settings.public_url or str(request.base_url)).rstrip("/")
+        path = f"{base}/api/v3/predictions/{id}"
+        return {
+            "get": f"{path}/result",
+            "stream": f"{path}/stream?token={self._auth.stream_token(id)}",
+            "cancel": f"{path}/cancel",
+        }
+
+    # Follow
+
+    async def stream(self, request: Request) -> Answer:
+        """`GET /api/v3/predictions/{id}/stream`."""
+        prediction = await self._readable(request)
+        cursor = _cursor(request.headers.get("last-event-id") or request.query_params.get("after"))
+        if cursor != START:
+            page = await self._spool.read(prediction.id, cursor, 1)
+            if page.done and not page.batches:
+                return NoContent()
+        return self._stream(prediction, resume_point(cursor, prediction.attempt))
+
+    async def _readable(self, request: Request) -> Prediction:
+        """Like `_own`, but the token of the prediction's stream URL does as well."""
+        token = request.query_params.get("token")
+        if token is None:
+            return await self._own(request)
+        self._auth.check_stream_token(request.path_params["id"], token)
+        return await self._find(request.path_params["id"])
+
+    def _stream(self, prediction: Prediction, after: Cursor) -> Stream:
+        return Stream(self._viewers, prediction.id, after, prediction.on_disconnect == "cancel")
+
+    async def events(self, request: Request) -> Answer:
+        """`GET /api/v3/predictions/{id}/events`: the log by long poll."""
+        prediction = await self._readable(request)
+        cursor = _cursor(request.headers.get("last-event-id") or request.query_params.get("after"))
+        wait_s = _number(request, "wait", low=0, high=MAX_POLL_WAIT_S) or 0
+        await self._spool.read(prediction.id, cursor, 1)
+        after = resume_point(cursor, prediction.attempt)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + wait_s
+        with self._spool.watch(prediction.id) as watch:
+            while True:
+                page = await self._spool.read(prediction.id, after, READ_LIMIT)
+                left_s = deadline - loop.time()
+                if page.batches or page.done or left_s <= 0:
+                    break
+                await watch.wait(left_s)
+        found = [
+            {"cursor": str(at), "event": msgspec.Raw(event)} for batch in page.batches for at, event in batch.cursors()
+        ]
+        return Json({"events": found, "done": page.done}, bare=True)
+
+
+def _no_prediction() -> NotFound:
+    return NotFound("There is no such prediction. Check the id; predictions of other API keys cannot be seen.")
+
+
+def _split_stream(path: str) -> tuple[str, bool]:
+    model_id = path.removesuffix("/stream")
+    return model_id, model_id != path
+
+
+async def _json_object(request: Request, max_bytes: int) -> dict[str, Any]:
+    """The body.
+
+    Raises:
+        UnsupportedMediaType: it is declared as something else than JSON.
+        TooLarge: it has more than `max_bytes`.
+        BadJson: it is not a JSON object.
+    """
+    kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    if kind != "application/json" and not kind.endswith("+json"):
+        raise UnsupportedMediaType(f"Send JSON with 'Content-Type: application/json', not {kind[:100]!r}.")
+    body = await _read_body(request, max_bytes)
+    if not body:
+        return {}
+    try:
+        value = _decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise BadJson(f"The body is not JSON: {error}.") from None
+    except RecursionError:
+        raise BadJson("The body is nested too deeply.") from None
+    if not isinstance(value, dict):
+        raise BadJson('The body must be a JSON object with the model\'s inputs, such as {"prompt": "…"}.')
+    return value
+
+
+async def _read_body(request: Request, max_bytes: int) -> bytes:
+    too_large = TooLarge(f"The body is larger than {max_bytes} bytes. Send large inputs as URLs.")
+    declared = request.headers.get("content-length", "0")
+    if declared.isdigit() and int(declared) > max_bytes:
+        raise too_large
+    chunks, size = [], 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > max_bytes:
+            raise too_large
+        chunks.append(chunk)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _check_fields(fields: Mapping[str, Any]) -> None:
+    errors = [
+        {"field": name, "message": "must be true or false"}
+        for name in ("stream", "enable_sync_mode", "enable_base64_output")
+        if name in fields and not isinstance(fields[name], bool)
+    ]
+    if not isinstance(fields.get("webhook_url", ""), str):
+        errors.append({"field": "webhook_url", "message": "must be a string"})
+    if errors:
+        raise InvalidInput(f"Correct these fields: {', '.join(error['field'] for error in errors)}", errors)
+
+
+def _submission(
+    request: Request, served: ServedModel, owner: str, fields: Mapping[str, Any], inputs: dict[str, Any]
+) -> Submission:
+    """What is asked for, if it is right in every part."""
+    info = served.info
+    _refuse_webhook(request, fields)
+    served.check(inputs)
+    encoded = msgspec.json.encode(inputs)
+    on_disconnect = request.query_params.get("on_disconnect", "continue")
+    if on_disconnect not in ("continue", "cancel"):
+        raise BadQuery("on_disconnect must be 'continue' or 'cancel'.")
+    run_timeout_s = _number(request, "run_timeout", low=0.001, high=MAX_TIMEOUT_S)
+    start_timeout_s = _number(request, "start_timeout", low=0.001, high=MAX_TIMEOUT_S)
+    base64_output = bool(fields.get("enable_base64_output"))
+    key = _idempotency_key(request)
+    same = (info.id, on_disconnect, run_timeout_s, start_timeout_s, base64_output)
+    fingerprint = hashlib.sha256(msgspec.json.encode(same) + _canonical(inputs)).digest() if key else b""
+    return Submission(
+        id=secrets.token_hex(16),
+        model=info.id,
+        owner=owner,
+        input=encoded,
+        max_attempts=info.max_attempts,
+        run_timeout_s=run_timeout_s,
+        start_timeout_s=start_timeout_s,
+        on_disconnect=cast(OnDisconnect, on_disconnect),
+        base64_output=base64_output,
+        idempotency_key=key,
+        fingerprint=fingerprint,
+    )
+
+
+def _canonical(inputs: dict[str, Any]) -> bytes:
+    return msgspec.json.encode(inputs, order="sorted")
+
+
+def _refuse_webhook(request: Request, fields: Mapping[str, Any]) -> None:
+    if fields.get("webhook_url") or request.query_params.get("webhook"):
+        if fields.get("enable_base64_output"):
+            raise Base64WithWebhook("A webhook cannot carry base64 outputs. Leave out enable_base64_output.")
+        raise WebhookRefused("This server does not deliver webhooks. Poll the prediction or follow its stream.")
+
+
+def _idempotency_key(request: Request) -> str | None:
+    key = request.headers.get("idempotency-key")
+    if key is not None and not (0 < len(key) <= 255 and key.isascii() and key.isprintable() and " " not in key):
+        raise BadQuery("Idempotency-Key must have 1 to 255 visible ASCII characters.")
+    return key
+
+
+def _preferred_wait(prefer: str) -> float:
+    for preference in prefer.split(","):
+        name, _, value = preference.strip().partition("=")
+        if name.lower() == "wait":
+            if not (value.isascii() and value.isdigit() and 1 <= int(value) <= MAX_WAIT_S):
+                raise BadQuery(f"Prefer: wait must be a whole number of seconds from 1 to {MAX_WAIT_S}.")
+            return int(value)
+    return 0
+
+
+def _number(request: Request, name: str, *, low: float, high: float) -> float | None:
+    text = request.query_params.get(name)
+    if text is None:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not low <= value <= high:
+        raise BadQuery(f"{name} must be a number of seconds from {low:g} to {high:g}.")
+    return value
+
+
+def _flag(request: Request, name: str) -> bool:
+    value = request.query_params.get(name, "false").lower()
+    if value not in ("true", "false", "1", "0"):
+        raise BadQuery(f"{name} must be true or false.")
+    return value in ("true", "1")
+
+
+def _cursor(text: str | None) -> Cursor:
+    if not text:
+        return START
+    try:
+        return Cursor.parse(text)
+    except ValueError as error:
+        raise BadCursor(f"{error}. Send the id of the last event that you received.") from None
+
+
+def _without_type(event: bytes) -> Any:
+    line = _decode(event)
+    del line["type"]
+    return line
+
+
+def _rfc3339(time_ns: int) -> str:
+    seconds, nanoseconds = divmod(time_ns, 10**9)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{nanoseconds:09d}Z"

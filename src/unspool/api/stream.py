@@ -1,0 +1,220 @@
+"""Following a prediction: the one loop behind every stream, and the viewers that it serves.
+
+A viewer owns a cursor and nothing else. While its socket is slow, events wait in the log that exists anyway; then
+one write takes all that came meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from typing import Literal
+
+import structlog
+from starlette.types import Receive, Send
+
+from unspool import sse
+from unspool.config import Settings
+from unspool.errors import SpoolUnavailable, UnknownPrediction
+from unspool.spool import Spool
+from unspool.types import START, Batch, Cursor, Page
+
+READ_LIMIT = 1_000
+"""Events that a viewer reads at a time. A stalled viewer holds no more than these."""
+MAX_WRITE_BYTES = 32 * 1024
+"""Several events go to the socket in one piece, but for a large one no more than this."""
+
+_log = structlog.get_logger("unspool.stream")
+
+
+async def follow(spool: Spool, id: str, after: Cursor, keep_alive_s: float) -> AsyncIterator[Page | None]:
+    """Every event after the cursor, in order, once, up to the terminal one; `None` where silence lasts.
+
+    Replay and live are the same: read what is there, and when there is nothing, wait until there may be.
+
+    Raises:
+        UnknownPrediction: there is none of that id, or no more.
+        BadCursor: the cursor was never issued.
+    """
+    with spool.watch(id) as watch:
+        while True:
+            page = await spool.read(id, after, READ_LIMIT)
+            if page.batches:
+                after = page.batches[-1].last
+                yield page
+            if page.done:
+                return
+            if not page.batches and not await watch.wait(keep_alive_s):
+                yield None
+
+
+def resume_point(cursor: Cursor, attempt: int) -> Cursor:
+    """Where a viewer goes on that comes back with a cursor: an overtaken attempt is left for the next one."""
+    return Cursor(cursor.attempt + 1, 0) if 0 < cursor.attempt < attempt else cursor
+
+
+def pieces(page: Page) -> Iterator[bytes]:
+    """The page as bytes for the socket, cut between events."""
+    gathered: list[bytes] = []
+    size = 0
+    for batch in _small(page.batches):
+        data = batch.sse
+        if gathered and size + len(data) > MAX_WRITE_BYTES:
+            yield b"".join(gathered)
+            gathered, size = [], 0
+        gathered.append(data)
+        size += len(data)
+    yield gathered[0] if len(gathered) == 1 else b"".join(gathered)
+
+
+def _small(batches: list[Batch]) -> Iterator[Batch]:
+    for batch in batches:
+        if len(batch.sse) <= MAX_WRITE_BYTES or len(batch.events) == 1:
+            yield batch
+        else:
+            half = len(batch.events) // 2
+            yield from _small([batch.head(half), batch.after(Cursor(batch.attempt, batch.first + half - 1))])
+
+
+class Viewer:
+    """One reader of a stream, while its connection is open."""
+
+    def __init__(self, id: str) -> None:
+        self.id = id
+        self._task = asyncio.current_task()
+        self.writing_since: float | None = None
+        """When the write began that its socket has not taken yet, in the loop's time."""
+        self.leaving: Literal["gone", "stalled", "shutdown"] | None = None
+
+    def leave(self, why: Literal["gone", "stalled", "shutdown"]) -> None:
+        """Ends its loop, now or after the write that goes on; a stalled write ends at once."""
+        if self.leaving is None:
+            self.leaving = why
+            if self._task is not None and (self.writing_since is None or why != "shutdown"):
+                self._task.cancel()
+
+
+class Viewers:
+    """Everyone who reads a stream of this process."""
+
+    def __init__(self, spool: Spool, settings: Settings) -> None:
+        self._spool = spool
+        self._settings = settings
+        self._loop = asyncio.get_running_loop()
+        self._viewers: dict[str, set[Viewer]] = {}
+        self._abandoned: dict[str, asyncio.TimerHandle] = {}
+        self._cancelling: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    def __len__(self) -> int:
+        return sum(map(len, self._viewers.values()))
+
+    async def serve(
+        self,
+        receive: Receive,
+        send: Send,
+        *,
+        id: str,
+        after: Cursor,
+        headers: list[tuple[bytes, bytes]],
+        cancel_when_left: bool,
+    ) -> None:
+        """Answers with the stream of a prediction after a cursor. Speaks ASGI itself: each layer costs on each write."""
+        viewer = Viewer(id)
+        self._viewers.setdefault(id, set()).add(viewer)
+        self._forget_abandoned(id)
+        listening = asyncio.ensure_future(_until_disconnect(receive, viewer))
+        try:
+            if not self._closed:
+                await self._write(send, viewer, after, headers)
+        except asyncio.CancelledError:
+            if viewer.leaving is None:
+                raise
+            if viewer.leaving == "shutdown":
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            listening.cancel()
+            self._left(viewer, cancel_when_left)
+
+    async def _write(self, send: Send, viewer: Viewer, after: Cursor, headers: list[tuple[bytes, bytes]]) -> None:
+        keep_alive_s = self._settings.keep_alive_s
+        opening = sse.PREAMBLE
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        try:
+            async for page in follow(self._spool, viewer.id, after, keep_alive_s):
+                for piece in pieces(page) if page is not None else (sse.KEEP_ALIVE,):
+                    viewer.writing_since = self._loop.time()
+                    await send({"type": "http.response.body", "body": opening + piece, "more_body": True})
+                    viewer.writing_since = None
+                    opening = b""
+                    if viewer.leaving is not None:
+                        break
+                if viewer.leaving is not None:
+                    break
+        except (UnknownPrediction, SpoolUnavailable) as error:
+            _log.warning("a stream was cut", id=viewer.id, cause=str(error))
+        await send({"type": "http.response.body", "body": opening, "more_body": False})
+
+    def _left(self, viewer: Viewer, cancel_when_left: bool) -> None:
+        others = self._viewers[viewer.id]
+        others.discard(viewer)
+        if not others:
+            del self._viewers[viewer.id]
+            if cancel_when_left and not self._closed:
+                self.expect_return(viewer.id)
+
+    # on_disconnect=cancel
+
+    def expect_return(self, id: str) -> None:
+        """Cancels a prediction unless a viewer comes within the grace period."""
+        self._abandoned[id] = self._loop.call_later(self._settings.disconnect_grace_s, self._cancel_abandoned, id)
+
+    def _forget_abandoned(self, id: str) -> None:
+        timer = self._abandoned.pop(id, None)
+        if timer is not None:
+            timer.cancel()
+
+    def _cancel_abandoned(self, id: str) -> None:
+        del self._abandoned[id]
+        task = self._loop.create_task(self._cancel(id))
+        self._cancelling.add(task)
+        task.add_done_callback(self._cancelling.discard)
+
+    async def _cancel(self, id: str) -> None:
+        try:
+            await self._spool.cancel(id)
+        except (UnknownPrediction, SpoolUnavailable) as error:
+            _log.warning("an abandoned prediction could not be cancelled", id=id, cause=str(error))
+
+    # Stalled viewers, and the end
+
+    async def drop_stalled(self) -> None:
+        """For ever: drops viewers whose socket has taken nothing for too long. They may come back and resume."""
+        limit_s = self._settings.stalled_viewer_s
+        while True:
+            await asyncio.sleep(min(limit_s / 4, 5))
+            latest = self._loop.time() - limit_s
+            for viewer in self._all():
+                if viewer.writing_since is not None and viewer.writing_since < latest:
+                    _log.info("a viewer that took nothing was dropped", id=viewer.id, after_s=limit_s)
+                    viewer.leave("stalled")
+
+    def close(self) -> None:
+        """Ends every stream between two events, without a terminal one; viewers resume elsewhere or later."""
+        self._closed = True
+        for timer in self._abandoned.values():
+            timer.cancel()
+        for viewer in self._all():
+            viewer.leave("shutdown")
+
+    def _all(self) -> list[Viewer]:
+        return [viewer for some in self._viewers.values() for viewer in some]
+
+
+async def _until_disconnect(receive: Receive, viewer: Viewer) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    viewer.leave("gone")
+
+
+__all__ = ["START", "Viewer", "Viewers", "follow", "pieces", "resume_point"]

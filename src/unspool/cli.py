@@ -1,0 +1,139 @@
+"""The command line: `unspool serve FILE.py` and `unspool demo`."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import pydantic
+import typer
+
+from unspool import __version__
+from unspool.config import Settings
+from unspool.errors import UnspoolError
+
+DEMO_MODEL = "smollm2/135m-instruct"
+
+
+def _settings_table() -> str:
+    """Every setting with its variable, default and meaning, for `--help`."""
+    lines = ["Settings, by environment variable:", ""]
+    for name, field in Settings.model_fields.items():
+        default = field.get_default(call_default_factory=True)
+        shown = "none" if default in (None, []) else f"{default}"
+        lines.append(f"UNSPOOL_{name.upper()} — {field.description} [default: {shown}]\n")
+    return "\n".join(lines)
+
+
+app = typer.Typer(
+    name="unspool",
+    help="Any generative model behind one HTTP API, with a live stream that survives disconnects and restarts.",
+    epilog=_settings_table(),
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+)
+
+Host = Annotated[str | None, typer.Option(help="Address to listen on [default: 127.0.0.1].", show_default=False)]
+Port = Annotated[int | None, typer.Option(help="Port to listen on; 0 picks one [default: 8080].", show_default=False)]
+DataDir = Annotated[
+    Path | None, typer.Option(help="Folder for everything that lasts [default: unspool-data].", show_default=False)
+]
+
+
+@app.command(epilog=_settings_table())
+def serve(
+    file: Annotated[str, typer.Argument(help="A Python file with models, or the dotted name of a module.")],
+    host: Host = None,
+    port: Port = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Serves the models of a file."""
+    _serve(file, _settings(host=host, port=port, data_dir=data_dir))
+
+
+@app.command(epilog=_settings_table())
+def demo(host: Host = None, port: Port = None, data_dir: DataDir = None) -> None:
+    """Serves a small language model, fetched once, to try everything with."""
+    settings = _settings(host=host, port=port, data_dir=data_dir)
+    try:
+        from unspool.demo.weights import smollm2
+
+        smollm2()
+    except ImportError as error:
+        _fail(f'The demo needs a runtime for its model: pip install "unspool[demo]" ({error})')
+    except UnspoolError as error:
+        _fail(str(error))
+    _serve("unspool.demo.app", settings, example_model=DEMO_MODEL)
+
+
+def _settings(**flags: Any) -> Settings:
+    try:
+        return Settings(**{name: value for name, value in flags.items() if value is not None})
+    except pydantic.ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        _fail(f"A setting is wrong: {wrong}")
+        raise
+
+
+def _serve(file: str, settings: Settings, example_model: str | None = None) -> None:
+    import uvloop
+
+    from unspool.server import configure_logging, serve
+
+    configure_logging()
+
+    def listening(url: str, key: str) -> None:
+        print(f"Listening on {url}", flush=True)  # noqa: T201
+        if settings.api_key is None:
+            print(f"API key: {key}", flush=True)  # noqa: T201
+        if example_model is not None:
+            print(f"\nTry it:\n\n{_curl(url, key, example_model)}\n", flush=True)  # noqa: T201
+
+    try:
+        uvloop.run(serve(file, settings, listening))
+    except UnspoolError as error:
+        _fail(str(error))
+    except OSError as error:
+        _fail(f"Cannot listen on {settings.host}:{settings.port}: {error}")
+
+
+def _curl(url: str, key: str, model: str) -> str:
+    body = '{"prompt": "Why is the sky blue?", "stream": true}'
+    return (
+        f"curl -N {url}/api/v3/{model} \\\n"
+        f"  -H {shlex.quote(f'Authorization: Bearer {key}')} -H 'Content-Type: application/json' \\\n"
+        f"  --data-raw {shlex.quote(body)}"
+    )
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"unspool {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
+) -> None:
+    """Any generative model behind one HTTP API, with a live stream that survives disconnects and restarts."""
+
+
+def _fail(message: str) -> None:
+    typer.echo(f"unspool: {message}", err=True)
+    sys.stderr.flush()
+    raise typer.Exit(1)
+
+
+def main() -> None:
+    """The `unspool` command."""
+    os.environ.setdefault("PYTHONUNBUFFERED", "1")
+    app()
+
+
+if __name__ == "__main__":
+    main()

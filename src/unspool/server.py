@@ -1,0 +1,186 @@
+"""One server process: spool, host and edge in one event loop, from start to a clean stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import structlog
+from granian.constants import HTTPModes, Interfaces
+from granian.log import LogLevels
+from granian.server.embed import Server as GranianServer
+
+from unspool.api.app import App
+from unspool.api.auth import Auth
+from unspool.api.models import Catalog
+from unspool.api.stream import Viewers
+from unspool.config import Settings
+from unspool.errors import ModelFileError
+from unspool.host import Host
+from unspool.spool import Spool, open_spool
+
+_log = structlog.get_logger("unspool")
+
+
+async def serve(file: str, settings: Settings, on_listening: Callable[[str, str], None]) -> None:
+    """Serves the models of a file until SIGTERM or SIGINT.
+
+    Args:
+        on_listening: called with the base URL and the API key once requests are answered.
+
+    Raises:
+        ModelFileError: the file cannot be served.
+        SpoolUnavailable: the data folder cannot be used.
+        OSError: the address cannot be listened on.
+    """
+    spool = await open_spool(f"sqlite:///{settings.data_dir.absolute() / 'unspool.db'}")
+    try:
+        await _serve(spool, file, settings, on_listening)
+    finally:
+        await spool.close()
+
+
+async def _serve(spool: Spool, file: str, settings: Settings, on_listening: Callable[[str, str], None]) -> None:
+    key = settings.api_key or _kept_key(settings.data_dir)
+    host, viewers, catalog = Host(spool, file, settings), Viewers(spool, settings), Catalog(spool)
+    await catalog.refresh()
+    app = App(spool, catalog, Auth(key, await spool.secret()), viewers, settings, host.models)
+    stop = _stop_signals()
+    http = _Http(app, settings)
+    starting = asyncio.ensure_future(host.start())
+    background = [asyncio.ensure_future(work) for work in (viewers.drop_stalled(), catalog.keep_fresh())]
+    try:
+        on_listening(await http.start(), key)
+        await _watch_abandoned(spool, viewers)
+        await _until_stopped(stop, starting)
+        app.closing = True
+        draining = asyncio.ensure_future(host.drain(settings.drain_timeout_s))
+        if host.running:
+            _log.info("finishing the runs that go on; stop again to end now", runs=host.running)
+        await _first_of(draining, asyncio.ensure_future(_second_signal(stop)))
+    finally:
+        app.closing = True
+        viewers.close()
+        await host.stop()
+        await asyncio.sleep(0.05)
+        await http.stop()
+        for task in [starting, *background]:
+            task.cancel()
+
+
+async def _watch_abandoned(spool: Spool, viewers: Viewers) -> None:
+    """Predictions that die with their last viewer lost all of them when the server went down."""
+    for prediction in await spool.unfinished():
+        if prediction.on_disconnect == "cancel":
+            viewers.expect_return(prediction.id)
+
+
+def _stop_signals() -> asyncio.Queue[signal.Signals]:
+    loop = asyncio.get_running_loop()
+    received: asyncio.Queue[signal.Signals] = asyncio.Queue()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, received.put_nowait, number)
+    return received
+
+
+async def _until_stopped(stop: asyncio.Queue[signal.Signals], starting: asyncio.Future[None]) -> None:
+    """Waits for a signal, or for the discovery that there is nothing to serve."""
+    signalled = asyncio.ensure_future(stop.get())
+    await asyncio.wait([signalled, starting], return_when=asyncio.FIRST_COMPLETED)
+    if not signalled.done():
+        await starting
+        await signalled
+
+
+async def _second_signal(stop: asyncio.Queue[signal.Signals]) -> None:
+    await stop.get()
+
+
+async def _first_of(*futures: asyncio.Future[None]) -> None:
+    _, others = await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
+    for other in others:
+        other.cancel()
+
+
+def _kept_key(data_dir: Path) -> str:
+    """The API key of the data folder, made at the first start. Only its owner can read the file."""
+    path = data_dir / "api-key"
+    try:
+        return path.read_text().strip()
+    except FileNotFoundError:
+        key = f"unspool_{secrets.token_urlsafe(24)}"
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as out:
+            out.write(key + "\n")
+        return key
+
+
+class _Http:
+    """Granian, embedded in our own event loop, so that signals, draining and stopping stay ours."""
+
+    def __init__(self, app: App, settings: Settings) -> None:
+        self._settings = settings
+        self._server = GranianServer(
+            app,
+            address=settings.host,
+            port=settings.port or _free_port(settings.host),
+            interface=Interfaces.ASGINL,
+            http=HTTPModes.http1,
+            websockets=False,
+            backlog=4096,
+            backpressure=1_000_000,
+            log_level=LogLevels.error,
+        )
+        self._serving: asyncio.Future[None]
+
+    async def start(self) -> str:
+        """Listens; returns the base URL."""
+        self._serving = asyncio.ensure_future(self._server.serve())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        if self._serving.done():
+            await self._serving
+        host = self._settings.host
+        shown = f"[{host}]" if ":" in host else host
+        return f"http://{shown}:{self._server.bind_port}"
+
+    async def stop(self) -> None:
+        """Closes what is open."""
+        if not self._serving.done():
+            self._server.stop()
+            await asyncio.wait([self._serving], timeout=5)
+
+
+def _free_port(host: str) -> int:
+    import socket
+
+    with socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET) as listening:
+        port: int = listening.getsockname()[1]
+    return port
+
+
+def configure_logging() -> None:
+    """One line per event on stderr: readable at a terminal, JSON elsewhere."""
+    renderer: structlog.typing.Processor = structlog.processors.JSONRenderer()
+    if sys.stderr.isatty():
+        renderer = structlog.dev.ConsoleRenderer()
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+__all__ = ["ModelFileError", "configure_logging", "serve"]
