@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Coroutine, Iterable
+from contextlib import suppress
 from enum import StrEnum
 from typing import Any
 
@@ -105,6 +106,7 @@ class Host:
         self._looking = self._look_again = False
         self._draining = False
         self._stopping = asyncio.Event()
+        self._released = asyncio.Event()
 
     # Starting
 
@@ -183,10 +185,8 @@ class Host:
                 backoff_s = min(backoff_s * 2, self._settings.max_restart_backoff_s)
 
     async def _pause(self, seconds: float) -> None:
-        try:
+        with suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), seconds)
-        except TimeoutError:
-            pass
 
     async def _load(self, replica: _Replica, worker: WorkerProcess) -> None:
         began = self._loop.time()
@@ -331,6 +331,7 @@ class Host:
         """The run's slot is free."""
         run.forget_timers()
         run.replica.runs.pop(run.id, None)
+        self._released.set()
 
     def _finish_soon(self, run: _Run, status: Status, terminal: bytes) -> None:
         task = self._loop.create_task(self._finish(run, status, terminal))
@@ -349,10 +350,8 @@ class Host:
                 return
 
     async def _lose(self, run: _Run, cause: str, *, counted: bool) -> None:
-        try:
+        with suppress(StaleAttempt):
             await self._spool.lose(run.id, run.attempt, cause, counted=counted)
-        except StaleAttempt:
-            pass
 
     # Stopping a run
 
@@ -412,9 +411,15 @@ class Host:
     async def drain(self, timeout_s: float) -> None:
         """Claims nothing more and lets the runs that go on finish, for at most so many seconds."""
         self._draining = True
-        deadline = self._loop.time() + timeout_s
-        while (self.running or self._finishing) and self._loop.time() < deadline:
-            await asyncio.sleep(0.02)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._until_idle(), timeout_s)
+
+    async def _until_idle(self) -> None:
+        while self.running:
+            self._released.clear()
+            await self._released.wait()
+        while self._finishing:
+            await asyncio.wait(self._finishing)
 
     async def stop(self) -> None:
         """Ends all workers at once. Runs that still go on wait for their next attempt, and nobody is blamed."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar, cast, get_type_hints
@@ -138,7 +138,7 @@ class Run:
             total: how many items there will be, if `len(iterable)` does not tell. Without it there is no percentage.
         """
         if total is None:
-            total = len(iterable) if hasattr(iterable, "__len__") else None
+            total = len(iterable) if isinstance(iterable, Sized) else None
         began, said = time.perf_counter(), 0.0
         for done, item in enumerate(iterable):
             yield item

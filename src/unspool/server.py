@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import secrets
@@ -39,6 +40,7 @@ async def serve(file: str, settings: Settings, on_listening: Callable[[str, str]
         SpoolUnavailable: the data folder cannot be used.
         OSError: the address cannot be listened on.
     """
+    _calm_collector()
     spool = await open_spool(f"sqlite:///{settings.data_dir.absolute() / 'unspool.db'}")
     try:
         await _serve(spool, file, settings, on_listening)
@@ -53,17 +55,17 @@ async def _serve(spool: Spool, file: str, settings: Settings, on_listening: Call
     app = App(spool, catalog, Auth(key, await spool.secret()), viewers, settings, host.models)
     stop = _stop_signals()
     http = _Http(app, settings)
-    starting = asyncio.ensure_future(host.start())
+    starting = asyncio.create_task(host.start())
     background = [asyncio.ensure_future(work) for work in (viewers.drop_stalled(), catalog.keep_fresh())]
     try:
         on_listening(await http.start(), key)
         await _watch_abandoned(spool, viewers)
         await _until_stopped(stop, starting)
         app.closing = True
-        draining = asyncio.ensure_future(host.drain(settings.drain_timeout_s))
+        draining = asyncio.create_task(host.drain(settings.drain_timeout_s))
         if host.running:
             _log.info("finishing the runs that go on; stop again to end now", runs=host.running)
-        await _first_of(draining, asyncio.ensure_future(_second_signal(stop)))
+        await _first_of(draining, asyncio.create_task(_signal(stop)))
     finally:
         app.closing = True
         viewers.close()
@@ -72,6 +74,12 @@ async def _serve(spool: Spool, file: str, settings: Settings, on_listening: Call
         await http.stop()
         for task in [starting, *background]:
             task.cancel()
+
+
+def _calm_collector() -> None:
+    """Fewer, later collections: live logs are many long-lived objects without cycles, walked in vain each time."""
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 async def _watch_abandoned(spool: Spool, viewers: Viewers) -> None:
@@ -89,21 +97,21 @@ def _stop_signals() -> asyncio.Queue[signal.Signals]:
     return received
 
 
-async def _until_stopped(stop: asyncio.Queue[signal.Signals], starting: asyncio.Future[None]) -> None:
+async def _until_stopped(stop: asyncio.Queue[signal.Signals], starting: asyncio.Task[None]) -> None:
     """Waits for a signal, or for the discovery that there is nothing to serve."""
-    signalled = asyncio.ensure_future(stop.get())
+    signalled = asyncio.create_task(_signal(stop))
     await asyncio.wait([signalled, starting], return_when=asyncio.FIRST_COMPLETED)
     if not signalled.done():
         await starting
         await signalled
 
 
-async def _second_signal(stop: asyncio.Queue[signal.Signals]) -> None:
+async def _signal(stop: asyncio.Queue[signal.Signals]) -> None:
     await stop.get()
 
 
-async def _first_of(*futures: asyncio.Future[None]) -> None:
-    _, others = await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
+async def _first_of(*tasks: asyncio.Task[None]) -> None:
+    _, others = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     for other in others:
         other.cancel()
 
@@ -153,7 +161,7 @@ class _Http:
     async def stop(self) -> None:
         """Closes what is open."""
         if not self._serving.done():
-            self._server.stop()
+            self._server.stop()  # type: ignore[no-untyped-call]
             await asyncio.wait([self._serving], timeout=5)
 
 

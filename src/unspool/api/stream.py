@@ -119,7 +119,10 @@ class Viewers:
         headers: list[tuple[bytes, bytes]],
         cancel_when_left: bool,
     ) -> None:
-        """Answers with the stream of a prediction after a cursor. Speaks ASGI itself: each layer costs on each write."""
+        """Answers with the stream of a prediction after a cursor.
+
+        Speaks ASGI itself: each layer in between costs on each write.
+        """
         viewer = Viewer(id)
         self._viewers.setdefault(id, set()).add(viewer)
         self._forget_abandoned(id)

@@ -94,7 +94,7 @@ class Spool(Protocol):
         ...
 
     async def renew(self, claims: Iterable[Claim]) -> list[Claim]:
-        """Extends the leases of these attempts to `lease_s` from now. Returns those that could not be: they are stale."""
+        """Extends the leases of these attempts to `lease_s` from now. Returns the stale ones, which were not."""
         ...
 
     async def append(self, id: str, attempt: int, events: Sequence[bytes]) -> None:

@@ -226,10 +226,12 @@ class Log:
 class Waiting:
     """The part of a prediction that its queue keeps: what a queue holds must be one."""
 
-    __slots__ = ("queued", "ticket")
+    __slots__ = ("claimable", "queued", "ticket")
 
     def __init__(self) -> None:
         self.queued = False
+        self.claimable = False
+        """It has its place, but nobody may take it before this is set."""
         self.ticket = 0
         """How many claims of its model must have happened before it is next, counted since the queue began."""
 
@@ -278,7 +280,7 @@ class Queue(Generic[W]):
     def take(self) -> W | None:
         """Takes the next one out, if there is one."""
         for line in (self._again, self._fresh):
-            while line:
+            while line and (line[0].claimable or not line[0].queued):
                 item = line.popleft()
                 if item.queued:
                     self.remove(item)

@@ -17,7 +17,13 @@ from unspool.model import Level, Run, current_run
 
 _server = cast(TextIO, sys.__stderr__)
 _streams: list[_Stream] = []
-_only_run: Callable[[], Run | None] = lambda: None
+
+
+def _nobody() -> Run | None:
+    return None
+
+
+_only_run: Callable[[], Run | None] = _nobody
 
 
 def install(only_run: Callable[[], Run | None]) -> None:

@@ -28,7 +28,7 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pydantic
 import uvloop
@@ -133,7 +133,7 @@ class Worker:
         current_run.set(_Setup(self._send))
         target, setup = self._model.target, self._model.setup
         if inspect.isclass(target):
-            target = target()
+            target = cast("Callable[..., Any]", target())
             setup = getattr(target, "setup", None)
         if setup is not None:
             result = setup()
@@ -251,7 +251,8 @@ class Worker:
         run.check()
         result = self._call(**self._arguments(run, input))
         if inspect.isasyncgen(result):
-            result = await _drain_async(run, result)
+            await _drain_async(run, result)
+            result = None
         elif inspect.isawaitable(result):
             result = await result
         return self._completed(run, result)

@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import cast
 
 import structlog
@@ -148,10 +149,8 @@ class WorkerProcess:
     def kill(self, how: signal.Signals, cause: str | None = None) -> None:
         """Signals the process and everything that it has started."""
         self._cause = self._cause or cause
-        try:
+        with suppress(ProcessLookupError):
             os.killpg(self.pid, how)
-        except ProcessLookupError:
-            pass
 
     def _send(self, message: Frame) -> None:
         if not self._control.is_closing():

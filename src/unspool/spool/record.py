@@ -1,0 +1,283 @@
+"""A prediction in memory: its record, its log, and what of both the file does not have yet.
+
+Turns them into rows and journal lines, and back. Knows no driver.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from unspool.spool.live import Log, Waiting
+from unspool.states import Status
+from unspool.types import Batch, Cursor, Prediction, Submission
+
+Row = Mapping[str, Any]
+"""A row of `predictions`, by column name."""
+
+COLUMNS = (
+    "seq, id, model, owner, input, max_attempts, run_timeout_s, start_timeout_s, on_disconnect, base64_output,"
+    " idempotency_key, fingerprint, created_at_ns, created_event, status, attempt, failures, cancel_requested,"
+    " started_at_ns, finished_at_ns, terminal, terminal_attempt, terminal_n"
+)
+
+
+OUTCOME = (
+    "status",
+    "attempt",
+    "failures",
+    "cancel_requested",
+    "started_at_ns",
+    "finished_at_ns",
+    "terminal",
+    "terminal_attempt",
+    "terminal_n",
+)
+"""The columns that change when a prediction ends."""
+
+
+class State(msgspec.Struct, array_like=True, tag="s"):
+    """Journal: how an unfinished prediction stands."""
+
+    seq: int
+    attempt: int
+    failures: int
+    lost_attempt: int
+    running: bool
+    cancel_requested: bool
+    started_at_ns: int | None
+
+
+class Said(msgspec.Struct, array_like=True, tag="e"):
+    """Journal: events that were added to a log."""
+
+    seq: int
+    attempt: int
+    first: int
+    events: Sequence[bytes]
+
+
+encode_journal = msgspec.msgpack.Encoder().encode
+decode_journal = msgspec.msgpack.Decoder(list[State | Said]).decode
+
+
+class Ending(msgspec.Struct, frozen=True):
+    """The outcome of a prediction, while it is being made durable."""
+
+    status: Status
+    terminal: bytes
+    finished_at_ns: int
+
+
+class Entry(Waiting):
+    """A prediction in memory: its record, its log, and what of both the file does not have yet."""
+
+    __slots__ = (
+        "attempt",
+        "cancel_requested",
+        "created_at_ns",
+        "created_event",
+        "ended",
+        "ending",
+        "failures",
+        "finished_at_ns",
+        "journaled",
+        "lease_until_ns",
+        "log",
+        "loose",
+        "lost_attempt",
+        "pin",
+        "running",
+        "seq",
+        "started_at_ns",
+        "status",
+        "stored",
+        "submission",
+        "terminal",
+    )
+
+    def __init__(self, seq: int, submission: Submission, created_at_ns: int) -> None:
+        super().__init__()
+        self.seq = seq
+        self.submission = submission
+        self.created_at_ns = created_at_ns
+        self.created_event = b""
+        self.status = Status.CREATED
+        self.attempt = 0
+        self.failures = 0
+        self.lost_attempt = 0
+        """The newest attempt that was lost; cursors of it may lie past what is left of it."""
+        self.running = False
+        self.cancel_requested = False
+        self.started_at_ns: int | None = None
+        self.finished_at_ns: int | None = None
+        self.terminal: bytes | None = None
+        self.lease_until_ns = 0
+        self.ending: Ending | None = None
+        self.ended: asyncio.Future[None] | None = None
+        """While its outcome is being made durable."""
+        self.log = Log()
+        self.loose: list[Batch] = []
+        """Batches that are in no part yet."""
+        self.journaled = 0
+        """How many of `loose` the journal has."""
+        self.pin: int | None = None
+        """The first journal row that this prediction would need after a crash."""
+        self.stored: asyncio.Future[None] | None = None
+        """While its submit is being made durable."""
+
+    def prediction(self) -> Prediction:
+        """The record as others see it now."""
+        asked = self.submission
+        return Prediction(
+            id=asked.id,
+            model=asked.model,
+            owner=asked.owner,
+            input=asked.input,
+            status=self.status,
+            attempt=self.attempt,
+            failures=self.failures,
+            max_attempts=asked.max_attempts,
+            run_timeout_s=asked.run_timeout_s,
+            start_timeout_s=asked.start_timeout_s,
+            on_disconnect=asked.on_disconnect,
+            base64_output=asked.base64_output,
+            cancel_requested=self.cancel_requested,
+            created_at_ns=self.created_at_ns,
+            started_at_ns=self.started_at_ns,
+            finished_at_ns=self.finished_at_ns,
+            terminal=self.terminal,
+        )
+
+    def row(self) -> tuple[Any, ...]:
+        """Its row, in the order of `COLUMNS`."""
+        asked = self.submission
+        return (
+            self.seq,
+            asked.id,
+            asked.model,
+            asked.owner,
+            asked.input,
+            asked.max_attempts,
+            asked.run_timeout_s,
+            asked.start_timeout_s,
+            asked.on_disconnect,
+            asked.base64_output,
+            asked.idempotency_key,
+            asked.fingerprint,
+            self.created_at_ns,
+            self.created_event,
+            *self.outcome(),
+        )
+
+    def outcome(self) -> tuple[Any, ...]:
+        """The columns that change after the submit."""
+        if self.ending is None:
+            done: tuple[Any, ...] = (None, None, None, None)
+        else:
+            done = (self.ending.finished_at_ns, self.ending.terminal, self.log.attempt, self.log.n)
+        status = self.ending.status if self.ending else self.status
+        return (status, self.attempt, self.failures, self.cancel_requested, self.started_at_ns, *done)
+
+    def state(self) -> State:
+        """Its line for the journal."""
+        return State(
+            self.seq,
+            self.attempt,
+            self.failures,
+            self.lost_attempt,
+            self.running,
+            self.cancel_requested,
+            self.started_at_ns,
+        )
+
+    def issued(self, cursor: Cursor) -> bool:
+        """Whether a reader can have seen an event with this cursor."""
+        if cursor.attempt == 0:
+            return cursor.n <= self.log.queue_n
+        return cursor <= self.log.last or cursor.attempt <= self.lost_attempt
+
+    def say(self, attempt: int, said: Sequence[bytes]) -> None:
+        """Adds events to the log and to what the file does not have yet."""
+        self.loose.append(self.log.append(attempt, said))
+
+    def unjournaled(self) -> list[Said]:
+        """Takes the events that the journal does not have."""
+        fresh = self.loose[self.journaled :]
+        self.journaled = len(self.loose)
+        return [Said(self.seq, batch.attempt, batch.first, batch.events) for batch in fresh]
+
+    def take_parts(self) -> list[tuple[Any, ...]]:
+        """Everything loose as rows of `parts`, one for each attempt."""
+        grouped: list[list[Batch]] = []
+        for batch in self.loose:
+            if grouped and grouped[-1][0].attempt == batch.attempt:
+                grouped[-1].append(batch)
+            else:
+                grouped.append([batch])
+        self.loose, self.journaled = [], 0
+        return [
+            (
+                self.seq,
+                group[0].attempt,
+                group[-1].last.n,
+                group[0].first,
+                b"\n".join([one for batch in group for one in batch.events]),
+            )
+            for group in grouped
+        ]
+
+
+def _submission(row: Row) -> Submission:
+    return Submission(
+        id=row["id"],
+        model=row["model"],
+        owner=row["owner"],
+        input=row["input"],
+        max_attempts=row["max_attempts"],
+        run_timeout_s=row["run_timeout_s"],
+        start_timeout_s=row["start_timeout_s"],
+        on_disconnect=row["on_disconnect"],
+        base64_output=bool(row["base64_output"]),
+        idempotency_key=row["idempotency_key"],
+        fingerprint=row["fingerprint"],
+    )
+
+
+def entry_of(row: Row) -> Entry:
+    """An unfinished prediction as its submit left it; the journal says how it went on."""
+    entry = Entry(row["seq"], _submission(row), row["created_at_ns"])
+    entry.created_event = row["created_event"]
+    entry.log.append(0, [entry.created_event])
+    return entry
+
+
+def prediction_of(row: Row) -> Prediction:
+    """The record of a finished prediction."""
+    entry = Entry(row["seq"], _submission(row), row["created_at_ns"])
+    entry.status = Status(row["status"])
+    entry.attempt, entry.failures = row["attempt"], row["failures"]
+    entry.cancel_requested = bool(row["cancel_requested"])
+    entry.started_at_ns, entry.finished_at_ns = row["started_at_ns"], row["finished_at_ns"]
+    entry.terminal = row["terminal"]
+    return entry.prediction()
+
+
+def replay(record: State | Said, entry: Entry, journal_id: int) -> None:
+    """Applies a line of the journal, unless the prediction's parts have it."""
+    entry.pin = entry.pin or journal_id
+    if isinstance(record, State):
+        entry.attempt, entry.failures = record.attempt, record.failures
+        entry.lost_attempt, entry.running = record.lost_attempt, record.running
+        entry.cancel_requested, entry.started_at_ns = record.cancel_requested, record.started_at_ns
+    elif (record.attempt, record.first) > entry.log.last:
+        entry.say(record.attempt, record.events)
+        entry.journaled = len(entry.loose)
+
+
+def size_of(entry: Entry) -> int:
+    """What keeping a finished prediction in memory costs, in bytes, roughly."""
+    return entry.log.bytes + len(entry.submission.input) + 1_000

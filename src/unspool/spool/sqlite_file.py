@@ -1,0 +1,250 @@
+"""The file of the SQLite spool: its schema, its SQL, and the two threads that touch it.
+
+The only place that names the driver; its errors leave as `SpoolUnavailable`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import secrets
+import sqlite3
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from unspool.errors import SpoolUnavailable
+from unspool.spool.record import COLUMNS, OUTCOME
+
+_CHECKPOINT_PAGES = 8_000
+"""The write-ahead log is folded into the file when it has so many pages: pages that change often are written once."""
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS predictions (
+    seq INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    model TEXT NOT NULL,
+    owner TEXT NOT NULL,
+    input BLOB NOT NULL,
+    max_attempts INTEGER NOT NULL,
+    run_timeout_s REAL,
+    start_timeout_s REAL,
+    on_disconnect TEXT NOT NULL,
+    base64_output INTEGER NOT NULL,
+    idempotency_key TEXT,
+    fingerprint BLOB NOT NULL,
+    created_at_ns INTEGER NOT NULL,
+    created_event BLOB NOT NULL,
+    status TEXT NOT NULL,
+    attempt INTEGER NOT NULL,
+    failures INTEGER NOT NULL,
+    cancel_requested INTEGER NOT NULL,
+    started_at_ns INTEGER,
+    finished_at_ns INTEGER,
+    terminal BLOB,
+    terminal_attempt INTEGER,
+    terminal_n INTEGER
+);
+CREATE INDEX IF NOT EXISTS unfinished ON predictions (seq) WHERE finished_at_ns IS NULL;
+CREATE INDEX IF NOT EXISTS by_idempotency_key ON predictions (owner, idempotency_key, seq)
+    WHERE idempotency_key IS NOT NULL;
+CREATE TABLE IF NOT EXISTS parts (
+    seq INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    last INTEGER NOT NULL,
+    first INTEGER NOT NULL,
+    events BLOB NOT NULL,
+    PRIMARY KEY (seq, attempt, last)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS journal (id INTEGER PRIMARY KEY, data BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS models (id TEXT PRIMARY KEY, info BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS secrets (name TEXT PRIMARY KEY, value BLOB NOT NULL);
+PRAGMA user_version = 1;
+"""
+
+IDEMPOTENT = """
+SELECT id, fingerprint FROM predictions
+WHERE owner = ? AND idempotency_key = ? AND created_at_ns > ? ORDER BY seq DESC LIMIT 1
+"""
+PARTS_AFTER = """
+SELECT attempt, first, events FROM parts
+WHERE seq = ? AND (attempt, last) > (?, ?) ORDER BY attempt, last LIMIT 1
+"""
+PARTS_BACKWARDS = "SELECT events FROM parts WHERE seq = ? ORDER BY attempt DESC, last DESC"
+ANY_PART_AFTER = "SELECT 1 FROM parts WHERE seq = ? AND (attempt, last) > (?, ?) LIMIT 1"
+ONE = f"SELECT {COLUMNS} FROM predictions WHERE id = ?"  # noqa: S608, column names of our own
+UNFINISHED = f"SELECT {COLUMNS} FROM predictions WHERE finished_at_ns IS NULL ORDER BY seq"  # noqa: S608
+LAST_PARTS = """
+SELECT seq, attempt, max(last) AS last FROM parts
+WHERE seq IN (SELECT seq FROM predictions WHERE finished_at_ns IS NULL)
+GROUP BY seq, attempt ORDER BY seq, attempt
+"""
+_NEW_VALUES = ", ".join(f"{name} = new.column{number}" for number, name in enumerate(OUTCOME, start=2))
+_UPDATE = f"UPDATE predictions SET {_NEW_VALUES} FROM (VALUES {{}}) AS new WHERE seq = new.column1"  # noqa: S608
+_INSERT = f"INSERT INTO predictions ({COLUMNS}) VALUES {{}}"  # noqa: S608
+_INSERT_PARTS = "INSERT INTO parts (seq, attempt, last, first, events) VALUES {}"
+
+
+class Transaction:
+    """What one commit writes."""
+
+    def __init__(self) -> None:
+        self.predictions: list[tuple[Any, ...]] = []
+        """New rows, in the order of `COLUMNS`."""
+        self.outcomes: list[tuple[Any, ...]] = []
+        """Rows that end: seq, then in the order of `OUTCOME`."""
+        self.parts: list[tuple[Any, ...]] = []
+        self.journal: bytes | None = None
+        self.journal_id = 0
+        self.cut_journal_below = 0
+
+
+class SqliteFile:
+    """The file, one connection that writes and one that reads, each in a thread of its own.
+
+    Every method raises `SpoolUnavailable` when the file cannot do what is asked.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._in_memory = path == ":memory:"
+        self._loop = asyncio.get_running_loop()
+        self._lock: int | None = None
+        self._writing: sqlite3.Connection
+        self._reading: sqlite3.Connection
+        self._writer = ThreadPoolExecutor(1, "unspool-writer")
+        self._reader = self._writer if self._in_memory else ThreadPoolExecutor(1, "unspool-reader")
+
+    async def open(self) -> None:
+        """Opens the file, making it if needed."""
+        await self._in_thread(self._writer, self._open)
+
+    def _open(self) -> None:
+        if not self._in_memory:
+            Path(self._path).parent.mkdir(parents=True, exist_ok=True)
+            self._acquire_lock()
+        self._writing = self._connect()
+        self._writing.executescript(_SCHEMA)
+        self._reading = self._writing if self._in_memory else self._connect()
+
+    def _acquire_lock(self) -> None:
+        self._lock = os.open(self._path + ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SpoolUnavailable(
+                f"Another server uses {self._path}. Stop it, or give this one a --data-dir of its own."
+            ) from None
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+        connection.row_factory = sqlite3.Row
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA busy_timeout = 5000")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
+        return connection
+
+    def commit(self, transaction: Transaction) -> asyncio.Future[None]:
+        """Writes it; durable when the future is done."""
+        return self._loop.run_in_executor(self._writer, self._guarded, self._commit, transaction)
+
+    def _commit(self, transaction: Transaction) -> None:
+        with self._transaction() as connection:
+            _many_rows(connection, _INSERT, transaction.predictions)
+            _many_rows(connection, _UPDATE, transaction.outcomes)
+            _many_rows(connection, _INSERT_PARTS, transaction.parts)
+            if transaction.journal is not None:
+                row = (transaction.journal_id, transaction.journal)
+                connection.execute("INSERT INTO journal VALUES (?, ?)", row)
+            if transaction.cut_journal_below:
+                connection.execute("DELETE FROM journal WHERE id < ?", (transaction.cut_journal_below,))
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        self._writing.execute("BEGIN IMMEDIATE")
+        try:
+            yield self._writing
+            self._writing.execute("COMMIT")
+        except BaseException:
+            if self._writing.in_transaction:
+                self._writing.execute("ROLLBACK")
+            raise
+
+    async def replace_models(self, rows: list[tuple[str, bytes]]) -> None:
+        """Stores what is announced, in place of what was."""
+        await self._in_thread(self._writer, self._replace_models, rows)
+
+    def _replace_models(self, rows: list[tuple[str, bytes]]) -> None:
+        with self._transaction() as connection:
+            connection.execute("DELETE FROM models")
+            connection.executemany("INSERT INTO models (id, info) VALUES (?, ?)", rows)
+
+    async def secret(self) -> bytes:
+        """The file's secret, made at the first call."""
+        return bytes(await self._in_thread(self._writer, self._get_or_make_secret))
+
+    def _get_or_make_secret(self) -> Any:
+        with self._transaction() as connection:
+            connection.execute("INSERT OR IGNORE INTO secrets VALUES ('signing', ?)", (secrets.token_bytes(32),))
+            return connection.execute("SELECT value FROM secrets WHERE name = 'signing'").fetchone()[0]
+
+    async def query(self, sql: str, *parameters: Any) -> list[Any]:
+        """The rows."""
+        rows: list[Any] = await self._in_thread(self._reader, self._query, sql, parameters)
+        return rows
+
+    def _query(self, sql: str, parameters: tuple[Any, ...]) -> list[Any]:
+        return self._reading.execute(sql, parameters).fetchall()
+
+    async def _in_thread(self, executor: ThreadPoolExecutor, work: Callable[..., Any], *arguments: Any) -> Any:
+        try:
+            return await self._loop.run_in_executor(executor, self._guarded, work, *arguments)
+        except RuntimeError as error:
+            raise SpoolUnavailable("The spool is closed.") from error
+
+    def _guarded(self, work: Callable[..., Any], *arguments: Any) -> Any:
+        try:
+            return work(*arguments)
+        except (sqlite3.Error, OSError) as error:
+            raise SpoolUnavailable(f"The spool {self._path} does not work: {error}.") from error
+
+    async def close(self) -> None:
+        """Waits for what is under way, then closes."""
+        await self._loop.run_in_executor(None, self._shut_down)
+
+    def _shut_down(self) -> None:
+        self._reader.shutdown()
+        self._writer.shutdown()
+        self._close_files()
+
+    def abandon(self) -> None:
+        """Drops what waits to be written. A transaction under way may still end well: so it is with kill -9."""
+        self._reader.shutdown(cancel_futures=True)
+        self._writer.shutdown(cancel_futures=True)
+        self._close_files()
+
+    def _close_files(self) -> None:
+        for name in ("_reading", "_writing"):
+            if hasattr(self, name):
+                getattr(self, name).close()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+def _many_rows(connection: sqlite3.Connection, sql: str, rows: list[tuple[Any, ...]]) -> None:
+    """Executes `sql` with its `{}` replaced by as many rows as a statement may have.
+
+    In powers of two, so that a few statements are prepared again and again.
+    """
+    at = 0
+    while at < len(rows):
+        count = min(1 << ((len(rows) - at).bit_length() - 1), 64)
+        chunk = rows[at : at + count]
+        row = "(" + ", ".join("?" * len(chunk[0])) + ")"
+        connection.execute(sql.format(", ".join([row] * count)), [value for one in chunk for value in one])
+        at += count
