@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
@@ -43,3 +43,10 @@ class Settings(BaseSettings):
     restart_backoff_s: float = Field(0.5, gt=0, description="wait before a worker is restarted; doubles each time")
     max_restart_backoff_s: float = Field(60, gt=0, description="longest wait before a worker is restarted")
     lease_s: float = Field(30, gt=1, description="how long a claim holds without being renewed")
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _split_at_commas(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        return [origin.strip() for origin in value.split(",") if origin.strip()]

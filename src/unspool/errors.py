@@ -31,7 +31,7 @@ from __future__ import annotations
 import re
 from typing import ClassVar
 
-_PATH = re.compile(r"(?<![\w:/.])(?:~|[A-Za-z]:)?[/\\](?:[^\s'\"/\\:,()]+[/\\])+")
+_PATH = re.compile(r"(?:file://|(?<![\w:/.]))(?:~|[A-Za-z]:)?[/\\](?:[^\s'\"/\\:,()]+[/\\])+")
 
 
 class UnspoolError(Exception):

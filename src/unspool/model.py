@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar, cast, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, cast, get_type_hints
 
 import msgspec
 import pydantic
@@ -93,8 +93,12 @@ class Run:
                 return
             index = index or 0
             self._outputs.setdefault(index, []).append(part)
-            for event in events.output_text(part, index):
+            event = events.output(part, index)
+            if len(event) <= events.MAX_EVENT_BYTES:
                 self._emit(event)
+            else:
+                for piece in events.output_text(part, index):
+                    self._emit(piece)
         else:
             index = len(self._outputs) if index is None else index
             self._outputs[index] = [part]
@@ -337,14 +341,17 @@ def _call_and_setup(id: str, target: Callable[..., Any]) -> tuple[Callable[..., 
     if inspect.isroutine(target):
         return target, None
     owner = target if inspect.isclass(target) else type(target)
-    if not callable(getattr(owner, "__call__", None)) or owner.__call__ is type.__call__:  # noqa: B004
+    if not any("__call__" in vars(base) for base in owner.__mro__):
         raise ModelFileError(f"model {id!r}: {owner.__name__} needs a __call__ method; it runs once per prediction")
     setup = getattr(target, "setup", None)
     return owner.__call__, setup
 
 
 def _inputs(id: str, call: Callable[..., Any]) -> tuple[type[pydantic.BaseModel], str | None]:
-    """The pydantic model of the inputs, made of the signature, and the name of the `Run` parameter."""
+    """The pydantic model of the inputs, made of the signature, and the name of the `Run` parameter.
+
+    Fields have names of their own and the parameters' as aliases: an input may be called `schema` or `copy`.
+    """
     try:
         hints = get_type_hints(call, include_extras=True)
     except Exception as error:
@@ -365,7 +372,10 @@ def _inputs(id: str, call: Callable[..., Any]) -> tuple[type[pydantic.BaseModel]
         elif name in RESERVED_FIELDS:
             raise ModelFileError(f"model {id!r}: an input cannot be called {name!r}; the API uses that name itself")
         else:
-            fields[name] = (hint, ... if parameter.default is parameter.empty else parameter.default)
+            fields[f"input_{name}"] = (
+                _named(name, hint),
+                ... if parameter.default is parameter.empty else parameter.default,
+            )
     try:
         config = pydantic.ConfigDict(extra=cast(Any, extra), protected_namespaces=(), arbitrary_types_allowed=False)
         made = pydantic.create_model("Inputs", __config__=config, **fields)
@@ -373,6 +383,14 @@ def _inputs(id: str, call: Callable[..., Any]) -> tuple[type[pydantic.BaseModel]
     except Exception as error:
         raise ModelFileError(f"model {id!r}: no JSON schema for its parameters: {error}") from error
     return made, run_parameter
+
+
+def _named(name: str, hint: Any) -> Any:
+    """The annotation with the parameter's name as alias, and as title unless the author gave one."""
+    title = pydantic.Field(title=name.strip("_").replace("_", " ").capitalize() or name)
+    bare, said = getattr(hint, "__origin__", None), getattr(hint, "__metadata__", None)
+    titled = Annotated[hint, title] if said is None else Annotated[(bare, title, *said)]
+    return Annotated[titled, pydantic.Field(alias=name)]
 
 
 def _streams(id: str, streams: Iterable[str] | bool, call: Callable[..., Any]) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ import logging
 import os
 import secrets
 import signal
+import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -68,9 +69,8 @@ async def _serve(spool: Spool, file: str, settings: Settings, on_listening: Call
         await _first_of(draining, asyncio.create_task(_signal(stop)))
     finally:
         app.closing = True
-        viewers.close()
         await host.stop()
-        await asyncio.sleep(0.05)
+        await viewers.close()
         await http.stop()
         for task in [starting, *background]:
             task.cancel()
@@ -134,10 +134,11 @@ class _Http:
 
     def __init__(self, app: App, settings: Settings) -> None:
         self._settings = settings
+        address, self._port = _resolve(settings.host, settings.port)
         self._server = GranianServer(
             app,
-            address=settings.host,
-            port=settings.port or _free_port(settings.host),
+            address=address,
+            port=self._port,
             interface=Interfaces.ASGINL,
             http=HTTPModes.http1,
             websockets=False,
@@ -156,7 +157,7 @@ class _Http:
             await self._serving
         host = self._settings.host
         shown = f"[{host}]" if ":" in host else host
-        return f"http://{shown}:{self._server.bind_port}"
+        return f"http://{shown}:{self._port}"
 
     async def stop(self) -> None:
         """Closes what is open."""
@@ -165,12 +166,19 @@ class _Http:
             await asyncio.wait([self._serving], timeout=5)
 
 
-def _free_port(host: str) -> int:
-    import socket
+def _resolve(host: str, port: int) -> tuple[str, int]:
+    """The address to listen on, free at this moment; port 0 becomes one that is free.
 
-    with socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET) as listening:
-        port: int = listening.getsockname()[1]
-    return port
+    Granian shares its port with whoever asks (SO_REUSEPORT): without this look, a second server would take away half
+    of the first one's requests instead of failing.
+
+    Raises:
+        OSError: it is in use, or no address of this machine.
+    """
+    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    with socket.create_server(address[:2], family=family) as listening:
+        found: tuple[str, int] = listening.getsockname()[:2]
+    return found
 
 
 def configure_logging() -> None:

@@ -15,6 +15,9 @@ from unspool.spool.live import Log, Waiting
 from unspool.states import Status
 from unspool.types import Batch, Cursor, Prediction, Submission
 
+PART_BYTES = 256 * 1024
+"""More than this of one attempt goes into several rows."""
+
 Row = Mapping[str, Any]
 """A row of `predictions`, by column name."""
 
@@ -211,7 +214,7 @@ class Entry(Waiting):
         return [Said(self.seq, batch.attempt, batch.first, batch.events) for batch in fresh]
 
     def take_parts(self) -> list[tuple[Any, ...]]:
-        """Everything loose as rows of `parts`, one for each attempt."""
+        """Everything loose as rows of `parts`, as a rule one for each attempt."""
         grouped: list[list[Batch]] = []
         for batch in self.loose:
             if grouped and grouped[-1][0].attempt == batch.attempt:
@@ -219,15 +222,20 @@ class Entry(Waiting):
             else:
                 grouped.append([batch])
         self.loose, self.journaled = [], 0
+        return [row for group in grouped for row in self._rows(group)]
+
+    def _rows(self, group: list[Batch]) -> list[tuple[Any, ...]]:
+        """Consecutive batches of one attempt; in several rows when it is much, since readers read whole rows."""
+        attempt, first = group[0].attempt, group[0].first
+        said = [one for batch in group for one in batch.events]
+        packed = b"\n".join(said)
+        if len(packed) <= PART_BYTES:
+            return [(self.seq, attempt, group[-1].last.n, first, packed)]
+        count = max(1, len(said) * PART_BYTES // len(packed))
         return [
-            (
-                self.seq,
-                group[0].attempt,
-                group[-1].last.n,
-                group[0].first,
-                b"\n".join([one for batch in group for one in batch.events]),
-            )
-            for group in grouped
+            (self.seq, attempt, first + at + len(some) - 1, first + at, b"\n".join(some))
+            for at in range(0, len(said), count)
+            for some in [said[at : at + count]]
         ]
 
 
@@ -280,4 +288,4 @@ def replay(record: State | Said, entry: Entry, journal_id: int) -> None:
 
 def size_of(entry: Entry) -> int:
     """What keeping a finished prediction in memory costs, in bytes, roughly."""
-    return entry.log.bytes + len(entry.submission.input) + 1_000
+    return 2 * entry.log.bytes + len(entry.submission.input) + 1_000

@@ -12,6 +12,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from typing import Any, TextIO, cast
+from weakref import WeakKeyDictionary
 
 from unspool.model import Level, Run, current_run
 
@@ -146,7 +147,7 @@ def _patch_tqdm() -> None:
     import tqdm.std
 
     draw = tqdm.std.tqdm.display
-    outermost: dict[Run, Any] = {}
+    outermost: WeakKeyDictionary[Run, Any] = WeakKeyDictionary()
 
     def display(bar: Any, *args: Any, **kwargs: Any) -> Any:
         run = find_run()

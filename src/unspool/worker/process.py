@@ -26,6 +26,7 @@ import time
 import traceback
 from collections.abc import AsyncGenerator, Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from contextvars import copy_context
 from pathlib import Path
 from typing import Any, cast
@@ -259,7 +260,8 @@ class Worker:
 
     def _arguments(self, run: Run, input: bytes) -> dict[str, Any]:
         validated = self._model.inputs.model_validate_json(input)
-        arguments = {name: getattr(validated, name) for name in type(validated).model_fields}
+        fields = type(validated).model_fields
+        arguments = {field.alias or name: getattr(validated, name) for name, field in fields.items()}
         arguments.update(validated.model_extra or {})
         if self._model.run_parameter is not None:
             arguments[self._model.run_parameter] = run
@@ -272,6 +274,8 @@ class Worker:
 
     @staticmethod
     def _failed(run: Run, error: BaseException) -> Finished:
+        with suppress(Cancelled):
+            capture.flush(run)
         if run.stop_status is Status.CANCELLED:
             return Finished(run.id, run.attempt, Status.CANCELLED, events.cancelled(run.id))
         if run.stop_status is Status.TIMEOUT:

@@ -124,7 +124,12 @@ class Splitter:
     """Cuts a byte stream into the bodies of its frames."""
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._parts: list[bytes] = []
+        """What has come of frames that are not whole, …"""
+        self._size = 0
+        """… its size, …"""
+        self._needed = 4
+        """… and the size from which a look is worth it: a large frame is put together once."""
 
     def feed(self, data: bytes) -> Iterator[memoryview]:
         """The bodies of all frames that are whole by now.
@@ -132,15 +137,21 @@ class Splitter:
         Raises:
             ValueError: the stream is not made of frames.
         """
-        if self._rest:
-            data = self._rest + data
+        self._parts.append(data)
+        self._size += len(data)
+        if self._size < self._needed:
+            return
+        data = b"".join(self._parts) if len(self._parts) > 1 else data
         view, at, end = memoryview(data), 0, len(data)
+        self._needed = 4
         while end - at >= 4:
             (length,) = _LENGTH.unpack_from(data, at)
             if length > MAX_FRAME_BYTES:
                 raise ValueError(f"a frame of {length} bytes; the stream is out of step")
             if end - at - 4 < length:
+                self._needed = length + 4
                 break
             yield view[at + 4 : at + 4 + length]
             at += 4 + length
-        self._rest = data[at:]
+        self._parts = [data[at:]] if at < end else []
+        self._size = end - at
