@@ -20,6 +20,9 @@ class Settings(BaseSettings):
     api_key: str | None = Field(
         None, min_length=8, description="the API key; without it one is made and kept in the data folder"
     )
+    cache_dir: Path | None = Field(
+        None, description="folder for weights that are fetched; default is the user's cache folder"
+    )
     public_url: str | None = Field(
         None, description="base of the URLs in answers, as clients reach this server; default is what they asked for"
     )

@@ -51,12 +51,13 @@ async def serve(file: str, settings: Settings, on_listening: Callable[[str, str]
 
 async def _serve(spool: Spool, file: str, settings: Settings, on_listening: Callable[[str, str], None]) -> None:
     key = settings.api_key or _kept_key(settings.data_dir)
-    host, viewers, catalog = Host(spool, file, settings), Viewers(spool, settings), Catalog(spool)
+    host, viewers = Host(spool, file, settings), Viewers(spool, settings)
+    starting = asyncio.create_task(host.start())
+    catalog = Catalog(spool, starting)
     await catalog.refresh()
     app = App(spool, catalog, Auth(key, await spool.secret()), viewers, settings, host.models)
     stop = _stop_signals()
     http = _Http(app, settings)
-    starting = asyncio.create_task(host.start())
     background = [asyncio.ensure_future(work) for work in (viewers.drop_stalled(), catalog.keep_fresh())]
     try:
         on_listening(await http.start(), key)

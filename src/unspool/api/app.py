@@ -22,6 +22,7 @@ from unspool.api.responses import Answer, Headers, Json, error_answer
 from unspool.api.stream import Viewers
 from unspool.config import Settings
 from unspool.errors import ClientError, Internal, MethodNotAllowed, NotFound, SpoolUnavailable, Unavailable
+from unspool.model import RESERVED_SEGMENTS
 from unspool.spool import Spool
 
 Handler = Callable[[Request], Awaitable[Answer]]
@@ -39,8 +40,11 @@ class Endpoint:
     and is answered with 500, while the log has the details under the request's id.
     """
 
-    def __init__(self, handlers: Mapping[str, Handler], cors_origins: list[str]) -> None:
+    def __init__(
+        self, handlers: Mapping[str, Handler], cors_origins: list[str], exists: Callable[[Request], bool] | None = None
+    ) -> None:
         self._handlers = handlers
+        self._exists = exists
         self._allowed = ", ".join([*handlers, "OPTIONS"])
         self._cors_origins = cors_origins
 
@@ -64,6 +68,8 @@ class Endpoint:
         await answer.send(scope, receive, send, extra)
 
     async def _handle(self, request: Request, extra: Headers) -> Answer:
+        if self._exists is not None and not self._exists(request):
+            raise NotFound("There is nothing at this path. The API begins at /api/v3; the docs list its paths.")
         method = "GET" if request.method == "HEAD" else request.method
         handler = self._handlers.get(method)
         if handler is not None:
@@ -143,12 +149,17 @@ class App:
                 self._route(f"{one}/stream", GET=predictions.stream),
                 self._route(f"{one}/events", GET=predictions.events),
                 self._route(f"{one}/cancel", POST=predictions.cancel),
-                self._route(f"{base}/{{model_id:path}}", POST=self._while_open(predictions.submit)),
+                Route(f"{base}/{{model_id:path}}", self._submit_to(predictions)),
             ]
-        return Router(routes, redirect_slashes=False, default=Endpoint({"GET": self._nothing}, self._cors_origins))
+        nothing = Endpoint({}, self._cors_origins, exists=lambda request: False)
+        return Router(routes, redirect_slashes=False, default=nothing)
 
     def _route(self, path: str, **handlers: Handler) -> Route:
         return Route(path, Endpoint(handlers, self._cors_origins))
+
+    def _submit_to(self, predictions: Predictions) -> Endpoint:
+        submit = self._while_open(predictions.submit)
+        return Endpoint({"POST": submit}, self._cors_origins, exists=_may_be_model)
 
     def _while_open(self, handler: Handler) -> Handler:
         async def accept(request: Request) -> Answer:
@@ -171,5 +182,6 @@ class App:
         body: dict[str, Any] = {"status": "ready" if ready else "not ready", "models": dict(models)}
         return Json(body, bare=True, status=200 if ready else 503)
 
-    async def _nothing(self, request: Request) -> Answer:
-        raise NotFound("There is nothing at this path. The API begins at /api/v3; the docs list its paths.")
+def _may_be_model(request: Request) -> bool:
+    segment: str = request.path_params["model_id"].partition("/")[0]
+    return segment not in RESERVED_SEGMENTS

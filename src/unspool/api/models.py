@@ -15,6 +15,8 @@ from unspool.spool import Spool
 from unspool.types import ModelInfo
 
 REFRESH_INTERVAL_S = 1.0
+ANNOUNCEMENT_WAIT_S = 30.0
+"""How long a submit waits for the import of the model file."""
 
 _log = structlog.get_logger("unspool.models")
 
@@ -39,10 +41,15 @@ class ServedModel:
 
 
 class Catalog:
-    """The models that were announced in the spool, kept up to date."""
+    """The models that were announced in the spool, kept up to date.
 
-    def __init__(self, spool: Spool) -> None:
+    Args:
+        announced: done once this process's own models are announced, if it has any.
+    """
+
+    def __init__(self, spool: Spool, announced: asyncio.Future[None]) -> None:
         self._spool = spool
+        self._announced = announced
         self._served: dict[str, ServedModel] = {}
 
     async def refresh(self) -> None:
@@ -64,20 +71,25 @@ class Catalog:
                 _log.warning("the models cannot be read", error=str(error))
 
     async def find(self, id: str) -> ServedModel:
-        """The model of that id.
+        """The model of that id. Waits for the announcement of a server that has just started.
 
         Raises:
             UnknownModel: there is none; the message names the nearest ids.
-            Unavailable: no model was announced yet.
+            Unavailable: the models are not known yet.
         """
-        if id not in self._served:
-            await self.refresh()
-        served = self._served.get(id)
+        served = self._served.get(id) or await self._look_again(id)
         if served is not None:
             return served
-        if not self._served:
-            raise Unavailable("The server has just started and does not know its models yet. Try again in a second.")
         raise UnknownModel(f"There is no model {id[:200]!r}. {_nearest(id, self._served)}")
+
+    async def _look_again(self, id: str) -> ServedModel | None:
+        await self.refresh()
+        if id not in self._served and not self._announced.done():
+            await asyncio.wait([self._announced], timeout=ANNOUNCEMENT_WAIT_S)
+            await self.refresh()
+            if not self._announced.done():
+                raise Unavailable("The model file is still being imported. Try again in a moment.")
+        return self._served.get(id)
 
     def list(self) -> list[dict[str, Any]]:
         """Every model in the shape that clients of the API read (`wavespeed-v3.md` §1.7)."""

@@ -32,7 +32,7 @@ from unspool.errors import (
     WebhookRefused,
 )
 from unspool.events import TaskCode
-from unspool.model import RESERVED_FIELDS, RESERVED_SEGMENTS
+from unspool.model import RESERVED_FIELDS
 from unspool.spool import Spool
 from unspool.states import Status
 from unspool.types import START, Cursor, OnDisconnect, Prediction, Submission
@@ -61,8 +61,6 @@ class Predictions:
         """`POST /api/v3/{model_id}`, with or without `/stream`."""
         owner = self._auth.owner(request.headers.get("authorization"))
         model_id, streamed = _split_stream(request.path_params["model_id"])
-        if model_id.partition("/")[0] in RESERVED_SEGMENTS:
-            raise NotFound("There is nothing at this path. Predictions are made with POST /api/v3/{model_id}.")
         body = await _json_object(request, self._settings.max_body_bytes)
         served = await self._catalog.find(model_id)
         fields = {name: body.pop(name) for name in RESERVED_FIELDS & body.keys()}
@@ -276,7 +274,7 @@ async def _json_object(request: Request, max_bytes: int) -> dict[str, Any]:
 
 
 async def _read_body(request: Request, max_bytes: int) -> bytes:
-    too_large = TooLarge(f"The body is larger than {max_bytes} bytes. Send large inputs as URLs.")
+    too_large = TooLarge(f"The body is larger than {max_bytes} bytes, which is as much as this server takes.")
     declared = request.headers.get("content-length", "0")
     if declared.isdigit() and int(declared) > max_bytes:
         raise too_large
