@@ -1,0 +1,54 @@
+"""The public interface for authors of models, written out for the type checker. Never executed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from unspool import Cancelled, ModelError, Run, model
+from unspool.engines.llama import Llama
+
+
+@model("typed/plain")
+def plain(prompt: str) -> str:
+    return prompt
+
+
+@model("typed/all", slots=4, replicas=2, max_attempts=1, run_timeout_s=60, streams=["output", "log"], readme="# It")
+def everything(run: Run, prompt: Annotated[str, Field(min_length=1)], steps: int = 4) -> Iterator[str]:
+    identity: tuple[str, int] = (run.id, run.attempt)
+    for step in run.track(range(steps), total=steps, stage="think"):
+        run.progress(12.5, stage="think", step=step, steps=steps, eta_seconds=1.5, preview="https://example.test/p.webp")
+        run.log(f"step {step} of {identity}", "debug")
+        run.output("a", index=0)
+        if run.cancelled:
+            return
+        run.check()
+        yield prompt
+    run.report(usage={"tokens": 3}, timings={"decode": 1.5})
+
+
+@model("typed/async", streams=False)
+async def asynchronous(prompt: str) -> AsyncIterator[str]:
+    yield prompt
+
+
+@model("typed/class")
+class Holder:
+    def setup(self) -> None:
+        self.prefix = "> "
+
+    def __call__(self, run: Run, prompt: str) -> list[str]:
+        try:
+            return [self.prefix, prompt]
+        except Cancelled:
+            raise ModelError("cancelled") from None
+
+
+text: str = plain("it stays callable")
+pieces: Iterator[str] = everything(Run("id", 1, print), "prompt")
+held: list[str] = Holder()(Run("id", 1, print), "prompt")
+llm: Llama = Llama("typed/llm", weights=Path("weights.gguf"), slots=2)
