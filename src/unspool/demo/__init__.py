@@ -1,0 +1,1 @@
+"""What `unspool demo` serves: small models whose weights come from the package index."""
