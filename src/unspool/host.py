@@ -284,7 +284,7 @@ class Host:
         if replica.ready:
             self._send(run)
         else:
-            await self._append(run, [events.progress(0, stage="load")])
+            await self._tell_waiting(run, events.progress(0, stage="load"))
 
     def _send(self, run: _Run) -> None:
         assert run.replica.worker is not None
@@ -308,7 +308,10 @@ class Host:
         if run is None or run.attempt != said.attempt:
             return
         if isinstance(said, Events):
-            await self._append(run, said.events)
+            try:
+                await self._spool.append(run.id, run.attempt, said.events)
+            except StaleAttempt:
+                self._stop(run, Status.CANCELLED)
             return
         self._release(run)
         if said.detail:
@@ -316,16 +319,14 @@ class Host:
         self._finish_soon(run, said.status, said.terminal)
         await self._look()
 
-    async def _append(self, run: _Run, said: list[bytes]) -> None:
-        try:
-            await self._spool.append(run.id, run.attempt, said)
-        except StaleAttempt:
-            self._stop(run, Status.CANCELLED)
+    async def _tell_waiting(self, run: _Run, event: bytes) -> None:
+        with suppress(StaleAttempt):
+            await self._spool.append(run.id, run.attempt, [event])
 
     def _tell_loading(self, replica: _Replica, event: bytes) -> None:
         for run in list(replica.runs.values()):
             if not run.sent:
-                self._start_task(self._append(run, [event]), self._background)
+                self._start_task(self._tell_waiting(run, event), self._background)
 
     def _release(self, run: _Run) -> None:
         """The run's slot is free."""

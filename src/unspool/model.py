@@ -63,7 +63,9 @@ class Run:
         self.stop_status: Status | None = None
         self._emit = emit
         self._percentage = 0.0
-        self._outputs: dict[int, list[Any]] = {}
+        self._texts: dict[int, list[str]] = {}
+        self._parts: dict[int, Any] = {}
+        self._text_index: int | None = None
         self._usage: dict[str, float] = {}
         self._timings: dict[str, float] = {}
         self._began = time.perf_counter()
@@ -85,24 +87,47 @@ class Run:
             part: text is a delta: the pieces of one index, joined, are `outputs[index]`. Anything else made of JSON
                 types is a finished part.
             index: which element of `outputs` it belongs to. Default: 0 for text, the next free one for a part.
+
+        Raises:
+            ValueError: the element is a finished part already.
+            TypeError: there is no JSON for it.
         """
         self.check()
         part = to_json(part)
-        if isinstance(part, str):
-            if not part:
-                return
-            index = index or 0
-            self._outputs.setdefault(index, []).append(part)
-            event = events.output(part, index)
-            if len(event) <= events.MAX_EVENT_BYTES:
-                self._emit(event)
-            else:
-                for piece in events.output_text(part, index):
-                    self._emit(piece)
+        if not isinstance(part, str):
+            self._output_part(part, index)
+        elif part:
+            self._output_text(part, self._default_index() if index is None else index)
+
+    def _output_text(self, text: str, index: int) -> None:
+        pieces = self._texts.get(index)
+        if pieces is None:
+            if index in self._parts:
+                raise ValueError(f"outputs[{index}] is a finished part; text cannot be added to it")
+            pieces = self._texts[index] = []
+        pieces.append(text)
+        event = events.output(text, index)
+        if len(event) <= events.MAX_EVENT_BYTES:
+            self._emit(event)
         else:
-            index = len(self._outputs) if index is None else index
-            self._outputs[index] = [part]
-            self._emit(events.output(part, index))
+            for piece in events.output_text(text, index):
+                self._emit(piece)
+
+    def _output_part(self, part: Any, index: int | None) -> None:
+        index = self._next_index() if index is None else index
+        if index in self._parts or index in self._texts:
+            raise ValueError(f"outputs[{index}] was given before; a finished part cannot be changed")
+        self._parts[index] = part
+        self._emit(events.output(part, index))
+
+    def _default_index(self) -> int:
+        """Text without an index is one text: the first element, or the next free one if that is a part."""
+        if self._text_index is None:
+            self._text_index = self._next_index() if 0 in self._parts else 0
+        return self._text_index
+
+    def _next_index(self) -> int:
+        return max(*self._parts, *self._texts, -1, -1) + 1
 
     def progress(
         self,
@@ -149,7 +174,7 @@ class Run:
             now = time.perf_counter()
             if total and (now - said >= _TRACK_INTERVAL_S or done + 1 == total):
                 said, finished = now, done + 1
-                eta = (now - began) / finished * (total - finished)
+                eta = (now - began) / finished * max(total - finished, 0)
                 self.progress(100 * finished / total, stage=stage, step=finished, steps=total, eta_seconds=eta)
             else:
                 self.check()
@@ -166,21 +191,20 @@ class Run:
 
     def completed(self, returned: Any) -> bytes:
         """The `complete` event: what was yielded, then what was returned. For the worker, not for models."""
-        outputs = [self._joined(index) for index in range(max(self._outputs, default=-1) + 1)]
+        outputs = [self._joined(index) for index in range(self._next_index())]
         outputs += _as_outputs(returned)
         self._timings["inference"] = round((time.perf_counter() - self._began) * 1000, 3)
         return events.complete(self.id, outputs, timings=self._timings, usage=self._usage)
 
     def _joined(self, index: int) -> Any:
-        parts = self._outputs.get(index, [""])
-        return "".join(parts) if isinstance(parts[0], str) else parts[0]
+        return self._parts[index] if index in self._parts else "".join(self._texts.get(index, ()))
 
 
 def _as_outputs(returned: Any) -> list[Any]:
     if returned is None:
         return []
     value = to_json(returned)
-    return value if isinstance(value, list) else [value]
+    return list(value) if isinstance(value, list | tuple) else [value]
 
 
 def to_json(value: Any) -> Any:

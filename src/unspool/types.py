@@ -45,20 +45,19 @@ class Cursor(NamedTuple):
 START = Cursor(0, 0)
 
 
-class Batch:
+class Batch(msgspec.Struct, gc=False, eq=False):
     """Consecutive events of one attempt: number `first`, `first + 1`, …, each as its JSON bytes.
 
     What a worker had ready in one turn stays one batch on its whole way, so the bytes for the socket
     (`sse`) are built once and shared by all viewers.
+
+    Out of the garbage collector's sight: a live log has very many of them, and none can be part of a cycle.
     """
 
-    __slots__ = ("_sse", "attempt", "events", "first")
-
-    def __init__(self, attempt: int, first: int, events: Sequence[bytes]) -> None:
-        self.attempt = attempt
-        self.first = first
-        self.events = events
-        self._sse: bytes | None = None
+    attempt: int
+    first: int
+    events: Sequence[bytes]
+    _sse: bytes | None = None
 
     @property
     def last(self) -> Cursor:

@@ -8,7 +8,7 @@ from unspool.errors import UnknownPrediction
 from unspool.spool.base import Claim, Spool
 from unspool.states import Status
 
-from .kit import DONE, LEASE_S, A, Backend, claim_next, cursors, ended, log, start, submit, terminal
+from .kit import DONE, LEASE_S, A, Backend, claim_next, cursors, ended, log, start, submit, terminal, turn
 
 
 async def test_what_waits_is_cancelled_at_once(spool: Spool, backend: Backend):
@@ -143,6 +143,25 @@ async def test_a_cancel_and_a_finish_at_once_leave_one_terminal_event(spool: Spo
     assert (await terminal(spool))[0] == "1-2"
     assert (await spool.get("p")).status is Status.COMPLETED
     assert await spool.cancellations() == []
+
+
+@pytest.mark.parametrize("first", ["cancel", "finish", "lose"])
+async def test_a_caller_that_gives_up_takes_no_other_with_it(spool: Spool, first: str):
+    claim = await start(spool, "runs", max_attempts=1)
+    await submit(spool, "waits")
+    deeds = {
+        "cancel": ("waits", Status.CANCELLED, lambda: spool.cancel("waits")),
+        "finish": ("runs", Status.COMPLETED, lambda: spool.finish(*claim, Status.COMPLETED, DONE)),
+        "lose": ("runs", Status.FAILED, lambda: spool.lose(*claim, "it crashed")),
+    }
+    each, status, deed = deeds[first]
+    gives_up = asyncio.create_task(deed())
+    await turn()
+    stays = asyncio.create_task(spool.cancel(each))
+    await turn()
+    gives_up.cancel()
+    assert (await stays).status is status
+    assert (await spool.get(each)).status is status
 
 
 async def test_the_next_in_the_queue_is_not_held_up(spool: Spool):

@@ -117,6 +117,11 @@ async def test_claims_and_submits_at_once_lose_nothing(spool: Spool):
     taken = [result for result in await asyncio.gather(*steps) if result]
     taken.append(await claimed(spool, m=20))
     assert sorted(chain(*taken)) == sorted((f"p{n}", 1) for n in range(10))
+    for n in range(10):
+        await shown(spool, f"p{n}", "1-1")
+        events = await log(spool, f"p{n}")
+        assert events[0][0] == "0-1"
+        assert events[-1] == ("1-1", STARTED_1)
 
 
 async def test_a_lost_one_goes_ahead_of_those_that_have_had_no_attempt(spool: Spool):

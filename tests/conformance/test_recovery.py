@@ -186,6 +186,13 @@ async def test_all_that_was_appended_before_a_close_is_kept(lasting: Backend):
     assert await log(spool, after="1-1") == [(f"1-{n}", (A, B)[n % 2]) for n in range(2, 202)]
 
 
+async def test_an_attempt_that_said_nothing_is_kept_by_a_close(lasting: Backend):
+    spool = await lasting.open()
+    await start(spool)
+    spool = await lasting.reopen()
+    assert (await log(spool))[1:] == [("1-1", STARTED_1)]
+
+
 async def test_an_attempt_that_ran_before_is_not_continued(lasting: Backend):
     spool = await lasting.open()
     claim = await start(spool)
@@ -360,6 +367,20 @@ async def test_a_run_that_fell_silent_long_ago_is_recovered_whole(lasting: Backe
     assert await log(spool, "quiet", after="0-1") == [("1-1", STARTED_1), ("1-2", A), ("1-3", B), ("1-4", C)]
     assert [prediction.id for prediction in await spool.unfinished()] == ["quiet", "busy"]
     assert await claim_next(spool) == ("busy", 1_101)
+
+
+async def test_a_long_run_that_fell_silent_long_ago_goes_on_with_its_next_attempt(lasting: Backend):
+    spool = await lasting.open()
+    long = await start(spool, "long", model="n")
+    said = [b'{"type":"output","output":"%0200d","index":0}' % n for n in range(10_000)]
+    for at in range(0, len(said), 500):
+        await spool.append(*long, said[at : at + 500])
+    for n in range(200):
+        await spool.finish(*await start(spool, f"other {n}"), Status.COMPLETED, DONE)
+    spool = await lasting.crash()
+    assert await log(spool, "long", after="1-1", limit=3_000) == [(f"1-{n}", event) for n, event in enumerate(said, 2)]
+    await settle(lasting, spool)
+    assert await claim_next(spool, "n") == ("long", 2)
 
 
 # Kill -9 of a real process

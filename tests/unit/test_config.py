@@ -12,6 +12,7 @@ DEFAULTS = {
     "port": 8080,
     "data_dir": Path("unspool-data"),
     "api_key": None,
+    "cache_dir": None,
     "public_url": None,
     "cors_origins": [],
     "max_body_bytes": 10_000_000,

@@ -5,7 +5,8 @@ import re
 import pytest
 
 from unspool import errors
-from unspool.errors import ClientError, ModelError, UnspoolError, public_message
+from unspool.errors import ClientError, ModelError, UnspoolError
+from unspool.worker.messages import public_message
 
 WIRE = {
     "bad_json": 400,

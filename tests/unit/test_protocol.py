@@ -58,7 +58,7 @@ TO_HOST: list[tuple[Frame, bytes]] = [
     (Ready(), b"\x00\x00\x00\x07\x91\xa5Ready"),
     (LoadFailed("c", "d"), b"\x00\x00\x00\x10\x93\xaaLoadFailed\xa1c\xa1d"),
     (Heartbeat(), b"\x00\x00\x00\x0b\x91\xa9Heartbeat"),
-    (Events("p", 1, [b"{}", b"[]"]), b"\x00\x00\x00\x14\x94\xa6Events\xa1p\x01\x92\xc4\x02{}\xc4\x02[]"),
+    (Events("p", 1, (b"{}", b"[]")), b"\x00\x00\x00\x14\x94\xa6Events\xa1p\x01\x92\xc4\x02{}\xc4\x02[]"),
     (
         Finished("p", 1, Status.COMPLETED, b"{}", "why"),
         b"\x00\x00\x00\x1f\x96\xa8Finished\xa1p\x01\xa9completed\xc4\x02{}\xa3why",
@@ -96,7 +96,7 @@ def test_a_host_does_not_listen_to_hosts(data: bytes):
 
 def test_event_bytes_go_through_unread():
     """Whatever they are."""
-    message = Events("p", 1, [b"\xff\x00 not json"])
+    message = Events("p", 1, (b"\xff\x00 not json",))
     (body,) = Splitter().feed(protocol.encode(message))
     assert protocol.to_host_decoder.decode(body) == message
 

@@ -182,6 +182,7 @@ class App:
         body: dict[str, Any] = {"status": "ready" if ready else "not ready", "models": dict(models)}
         return Json(body, bare=True, status=200 if ready else 503)
 
+
 def _may_be_model(request: Request) -> bool:
     segment: str = request.path_params["model_id"].partition("/")[0]
     return segment not in RESERVED_SEGMENTS

@@ -7,7 +7,7 @@ one write takes all that came meanwhile.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Literal
 
 import structlog
@@ -27,10 +27,15 @@ MAX_WRITE_BYTES = 32 * 1024
 _log = structlog.get_logger("unspool.stream")
 
 
-async def follow(spool: Spool, id: str, after: Cursor, keep_alive_s: float) -> AsyncIterator[Page | None]:
-    """Every event after the cursor, in order, once, up to the terminal one; `None` where silence lasts.
+async def follow(
+    spool: Spool, id: str, after: Cursor, write: Callable[[Page | None], Awaitable[bool]], keep_alive_s: float
+) -> None:
+    """Hands over every event after the cursor, in order, once, up to the terminal one.
 
-    Replay and live are the same: read what is there, and when there is nothing, wait until there may be.
+    Replay and live are the same: read what is there, and when that was all, wait until there may be more.
+
+    Args:
+        write: takes each page, or `None` where silence lasts; `False` ends it.
 
     Raises:
         UnknownPrediction: there is none of that id, or no more.
@@ -41,11 +46,18 @@ async def follow(spool: Spool, id: str, after: Cursor, keep_alive_s: float) -> A
             page = await spool.read(id, after, READ_LIMIT)
             if page.batches:
                 after = page.batches[-1].last
-                yield page
+                if not await write(page):
+                    return
             if page.done:
                 return
-            if not page.batches and not await watch.wait(keep_alive_s):
-                yield None
+            if page.batches and _count(page) >= READ_LIMIT:
+                continue
+            if not await watch.wait(keep_alive_s) and not await write(None):
+                return
+
+
+def _count(page: Page) -> int:
+    return sum(len(batch.events) for batch in page.batches)
 
 
 def resume_point(cursor: Cursor, attempt: int) -> Cursor:
@@ -53,8 +65,14 @@ def resume_point(cursor: Cursor, attempt: int) -> Cursor:
     return Cursor(cursor.attempt + 1, 0) if 0 < cursor.attempt < attempt else cursor
 
 
-def pieces(page: Page) -> Iterator[bytes]:
+def pieces(page: Page) -> Iterable[bytes]:
     """The page as bytes for the socket, cut between events."""
+    if len(page.batches) == 1 and len(page.batches[0].sse) <= MAX_WRITE_BYTES:
+        return (page.batches[0].sse,)
+    return _joined(page)
+
+
+def _joined(page: Page) -> Iterator[bytes]:
     gathered: list[bytes] = []
     size = 0
     for batch in _small(page.batches):
@@ -64,7 +82,7 @@ def pieces(page: Page) -> Iterator[bytes]:
             gathered, size = [], 0
         gathered.append(data)
         size += len(data)
-    yield gathered[0] if len(gathered) == 1 else b"".join(gathered)
+    yield b"".join(gathered)
 
 
 def _small(batches: list[Batch]) -> Iterator[Batch]:
@@ -82,6 +100,8 @@ class Viewer:
     def __init__(self, id: str) -> None:
         self.id = id
         self._task = asyncio.current_task()
+        self.opening = sse.PREAMBLE
+        """What goes out before the first event, in the same piece."""
         self.writing_since: float | None = None
         """When the write began that its socket has not taken yet, in the loop's time."""
         self.leaving: Literal["gone", "stalled", "shutdown"] | None = None
@@ -141,23 +161,24 @@ class Viewers:
             self._left(viewer, cancel_when_left)
 
     async def _write(self, send: Send, viewer: Viewer, after: Cursor, headers: list[tuple[bytes, bytes]]) -> None:
-        keep_alive_s = self._settings.keep_alive_s
-        opening = sse.PREAMBLE
+        now = self._loop.time
+
+        async def write(page: Page | None) -> bool:
+            for piece in (sse.KEEP_ALIVE,) if page is None else pieces(page):
+                viewer.writing_since = now()
+                await send({"type": "http.response.body", "body": viewer.opening + piece, "more_body": True})
+                viewer.writing_since = None
+                viewer.opening = b""
+                if viewer.leaving is not None:
+                    return False
+            return True
+
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         try:
-            async for page in follow(self._spool, viewer.id, after, keep_alive_s):
-                for piece in pieces(page) if page is not None else (sse.KEEP_ALIVE,):
-                    viewer.writing_since = self._loop.time()
-                    await send({"type": "http.response.body", "body": opening + piece, "more_body": True})
-                    viewer.writing_since = None
-                    opening = b""
-                    if viewer.leaving is not None:
-                        break
-                if viewer.leaving is not None:
-                    break
+            await follow(self._spool, viewer.id, after, write, self._settings.keep_alive_s)
         except (UnknownPrediction, SpoolUnavailable) as error:
             _log.warning("a stream was cut", id=viewer.id, cause=str(error))
-        await send({"type": "http.response.body", "body": opening, "more_body": False})
+        await send({"type": "http.response.body", "body": viewer.opening, "more_body": False})
 
     def _left(self, viewer: Viewer, cancel_when_left: bool) -> None:
         others = self._viewers[viewer.id]

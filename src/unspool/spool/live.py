@@ -103,7 +103,6 @@ class Log:
         "_at",
         "_gate",
         "_held",
-        "_starts",
         "attempt",
         "batches",
         "bytes",
@@ -128,7 +127,6 @@ class Log:
         """Events up to here have been let go of; they are in storage."""
         self.done = False
         """The last event that readers see is the terminal one."""
-        self._starts: list[tuple[int, int]] = []
         self._held: list[Batch] = []
         self._gate = 0
         self._at = START
@@ -153,7 +151,6 @@ class Log:
 
     def _show(self, batch: Batch) -> None:
         self.batches.append(batch)
-        self._starts.append((batch.attempt, batch.first))
         self._at = batch.last
         if batch.attempt == 0:
             self.queue_n = batch.last.n
@@ -162,7 +159,6 @@ class Log:
     def restore(self, floor: Cursor) -> None:
         """Begins anew, as the log whose events up to `floor` are in storage."""
         self.batches.clear()
-        self._starts.clear()
         self.bytes = 0
         self.floor = self._at = floor
         self.attempt, self.n = floor
@@ -191,7 +187,10 @@ class Log:
         """What readers see after a cursor that is not below the floor, at most `limit` events."""
         if after >= self._at:
             return Page([], self.done)
-        index = bisect_right(self._starts, after) - 1
+        newest = self.batches[-1]
+        if newest.first == after.n + 1 and newest.attempt == after.attempt and len(newest.events) <= limit:
+            return Page([newest], self.done)
+        index = bisect_right(self.batches, after, key=_start) - 1
         if index < 0:
             index = 0
         elif self.batches[index].last <= after:
@@ -220,7 +219,11 @@ class Log:
             self.bytes -= sum(map(len, batch.events)) + _EVENT_OVERHEAD_BYTES * len(batch.events)
             self.floor = batch.last
             count += 1
-        del self.batches[:count], self._starts[:count]
+        del self.batches[:count]
+
+
+def _start(batch: Batch) -> Cursor:
+    return Cursor(batch.attempt, batch.first)
 
 
 class Waiting:

@@ -225,8 +225,14 @@ class SqliteSpool:
         self._earliest_lease_ns = min(self._earliest_lease_ns or entry.lease_until_ns, entry.lease_until_ns)
         self._running[entry.submission.id] = entry
         self._show_when_durable(entry)
-        entry.say(entry.attempt, [event.started(entry.attempt)])
+        self._say(entry, entry.attempt, [event.started(entry.attempt)])
         return entry.prediction()
+
+    def _say(self, entry: Entry, attempt: int, said: Sequence[bytes]) -> None:
+        """Adds events that may become durable a little later."""
+        entry.say(attempt, said)
+        self._talking[entry] = None
+        self._commit_later()
 
     def _show_when_durable(self, entry: Entry, *, urgent: bool = True) -> None:
         """What is said from now on is seen only after the next commit."""
@@ -280,9 +286,7 @@ class SqliteSpool:
             raise StaleAttempt(f"attempt {attempt} of {id} is not running")
         if not events:
             return
-        entry.say(attempt, events)
-        self._talking[entry] = None
-        self._commit_later()
+        self._say(entry, attempt, events)
 
     async def finish(self, id: str, attempt: int, status: Status, terminal: bytes) -> None:
         """See `Spool.finish`."""
@@ -343,7 +347,7 @@ class SqliteSpool:
             raise StaleAttempt(f"attempt {attempt} of {id} is not running")
         ended = self._lose(entry, cause, counted=counted)
         if ended is not None:
-            await ended
+            await asyncio.shield(ended)
 
     def _lose(self, entry: Entry, cause: str, *, counted: bool) -> asyncio.Future[None] | None:
         """Queues it again, or ends it and returns the future of that."""
@@ -564,25 +568,27 @@ class SqliteSpool:
         for entry in commit.ending:
             transaction.outcomes.append((entry.seq, *entry.outcome()))
             transaction.parts += entry.take_parts()
-        if self._flush:
-            self._flush = False
-            self._changed |= self._talking
-            self._talking.clear()
         records: list[State | Said] = []
         for entry in self._changed:
-            if entry.ending is None:
-                self._pack_running(entry, commit, records)
+            entry.pin = entry.pin or self._next_journal_id
+            records.append(entry.state())
+            if entry.attempt == 0:
+                records += entry.unjournaled()
         self._changed.clear()
+        if self._flush:
+            self._flush = False
+            for entry in self._talking:
+                self._pack_events(entry, commit, records)
+            self._talking.clear()
         if records:
             transaction.journal, transaction.journal_id = encode_journal(records), self._next_journal_id
             if self._next_journal_id % _CUT_EVERY_ROWS == 0:
                 transaction.cut_journal_below = self._journal_floor()
             self._next_journal_id += 1
 
-    def _pack_running(self, entry: Entry, commit: _Commit, records: list[State | Said]) -> None:
+    def _pack_events(self, entry: Entry, commit: _Commit, records: list[State | Said]) -> None:
         """Into the journal; or, when it would pin too much of that or is too large for memory, into its own parts."""
         pinned = entry.pin is not None and self._next_journal_id - entry.pin > JOURNAL_ROWS
-        records.append(entry.state())
         if not pinned and entry.log.bytes < LIVE_BYTES:
             entry.pin = entry.pin or self._next_journal_id
             records += entry.unjournaled()
@@ -591,6 +597,7 @@ class SqliteSpool:
         commit.transaction.parts += entry.take_parts()
         commit.then.append(lambda: entry.log.let_go(until))
         entry.pin = self._next_journal_id
+        records.append(entry.state())
 
     def _journal_floor(self) -> int:
         pins = (entry.pin for entry in self._entries.values() if entry.pin is not None)

@@ -35,11 +35,12 @@ import pydantic
 import uvloop
 
 from unspool import events
-from unspool.errors import ModelError, ModelFileError, public_message
+from unspool.errors import ModelError, ModelFileError
 from unspool.events import TaskCode
 from unspool.model import Cancelled, Model, Run, current_run, find_models
 from unspool.states import Status
 from unspool.worker import capture
+from unspool.worker.messages import public_message
 from unspool.worker.protocol import (
     BadFile,
     Described,
@@ -322,7 +323,7 @@ class Worker:
                     by_run.setdefault(key, []).append(what)
                 else:
                     finished.append(what)
-            frames = [encode(Events(id, attempt, some)) for (id, attempt), some in by_run.items()]
+            frames = [encode(Events(id, attempt, tuple(some))) for (id, attempt), some in by_run.items()]
             frames += map(encode, finished)
             try:
                 self._out.sendall(b"".join(frames))

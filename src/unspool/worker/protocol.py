@@ -92,7 +92,7 @@ class Events(Frame, frozen=True):
 
     id: str
     attempt: int
-    events: list[bytes]
+    events: tuple[bytes, ...]
 
 
 class Finished(Frame, frozen=True):
