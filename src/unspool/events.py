@@ -21,6 +21,9 @@ PROGRESS_PREFIX = b'{"type":"progress",'
 LOG_PREFIX = b'{"type":"log",'
 """How events of these types begin: the type is always the first field."""
 
+_OUTPUT_HEAD = b'{"type":"output","output":'
+_OUTPUT_TAIL = b',"index":0}'
+
 _encode = msgspec.json.Encoder().encode
 _LINE_BREAKS = ((b"\xc2\x85", b"\\u0085"), (b"\xe2\x80\xa8", b"\\u2028"), (b"\xe2\x80\xa9", b"\\u2029"))
 
@@ -68,7 +71,7 @@ def _without_surrogates(value: Any) -> Any:
 
 def output(part: Any, index: int = 0) -> bytes:
     """A piece of text, or one finished part of another kind, of `outputs[index]`."""
-    return b'{"type":"output","output":%b,"index":%d}' % (encode(part), index)
+    return _OUTPUT_HEAD + encode(part) + (_OUTPUT_TAIL if index == 0 else b',"index":%d}' % index)
 
 
 def output_text(text: str, index: int = 0) -> Iterator[bytes]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 from collections.abc import Coroutine, Iterable
 from contextlib import suppress
 from enum import StrEnum
@@ -56,6 +57,8 @@ class _Run:
         self.id = prediction.id
         self.attempt = prediction.attempt
         self.input = prediction.input
+        limits = [limit for limit in (prediction.run_timeout_s, replica.info.run_timeout_s) if limit is not None]
+        self.run_timeout_s = min(limits, default=None)
         self.replica = replica
         self.sent = False
         self.stopping: Status | None = None
@@ -68,6 +71,7 @@ class _Run:
     def forget_timers(self) -> None:
         for timer in self.timers:
             timer.cancel()
+        self.timers.clear()
 
 
 class _Replica:
@@ -79,6 +83,8 @@ class _Replica:
         self.ready = False
         self.failed_loads = 0
         self.failed = False
+        self.served = False
+        """Its worker has brought a run to its end."""
         self.cause = ""
         self.runs: dict[str, _Run] = {}
 
@@ -166,7 +172,7 @@ class Host:
         """One worker after the other, until the host stops."""
         backoff_s = self._settings.restart_backoff_s
         while not self._stopping.is_set():
-            began = self._loop.time()
+            began, replica.served = self._loop.time(), False
             worker = worker or await self._spawn(replica)
             relaying = relaying or asyncio.ensure_future(worker.relay())
             replica.worker = worker
@@ -177,7 +183,7 @@ class Host:
             cause = await relaying
             on_purpose = await self._worker_gone(replica, cause)
             worker = relaying = None
-            if on_purpose or self._loop.time() - began > STEADY_S:
+            if on_purpose or replica.served or self._loop.time() - began > STEADY_S:
                 backoff_s = self._settings.restart_backoff_s
             if not (on_purpose or self._stopping.is_set()):
                 _log.warning("a worker ended; it is restarted", model=replica.info.id, cause=cause, in_s=backoff_s)
@@ -280,15 +286,18 @@ class Host:
             self._finish_soon(run, Status.FAILED, _load_error(run.id, replica))
             return
         replica.runs[run.id] = run
-        self._set_run_timeout(run, prediction)
         if replica.ready:
             self._send(run)
         else:
+            self._set_start_timeout(run, prediction)
             await self._tell_waiting(run, events.progress(0, stage="load"))
 
     def _send(self, run: _Run) -> None:
         assert run.replica.worker is not None
         run.sent = True
+        run.forget_timers()
+        if run.run_timeout_s is not None:
+            run.timers.append(self._loop.call_later(run.run_timeout_s, self._stop, run, Status.TIMEOUT))
         run.replica.worker.run(run.id, run.attempt, run.input)
 
     def _find(self, claim: Claim) -> _Run | None:
@@ -314,6 +323,7 @@ class Host:
                 self._stop(run, Status.CANCELLED)
             return
         self._release(run)
+        replica.served = True
         if said.detail:
             _log.info("a run failed", id=run.id, model=replica.info.id, attempt=run.attempt, detail=said.detail)
         self._finish_soon(run, said.status, said.terminal)
@@ -356,10 +366,12 @@ class Host:
 
     # Stopping a run
 
-    def _set_run_timeout(self, run: _Run, prediction: Prediction) -> None:
-        limits = [limit for limit in (prediction.run_timeout_s, run.replica.info.run_timeout_s) if limit is not None]
-        if limits:
-            run.timers.append(self._loop.call_later(min(limits), self._stop, run, Status.TIMEOUT))
+    def _set_start_timeout(self, run: _Run, prediction: Prediction) -> None:
+        """A first attempt that waits for its model to load has not started yet."""
+        if prediction.start_timeout_s is not None and prediction.attempt == 1:
+            waited_s = (time.time_ns() - prediction.created_at_ns) / 1e9
+            left_s = max(prediction.start_timeout_s - waited_s, 0)
+            run.timers.append(self._loop.call_later(left_s, self._stop, run, Status.TIMEOUT))
 
     def _stop(self, run: _Run, status: Status) -> None:
         """First it is asked; then its worker is told to end; then it is killed. Its slot is free in any case."""
@@ -368,7 +380,9 @@ class Host:
         run.stopping = status
         if not run.sent or run.replica.worker is None:
             self._release(run)
-            self._finish_soon(run, status, _terminal(run.id, status))
+            message = "The model was not loaded within start_timeout."
+            terminal = events.error(run.id, message, TaskCode.TIMEOUT, status)
+            self._finish_soon(run, status, terminal if status is Status.TIMEOUT else events.cancelled(run.id))
             return
         run.replica.worker.stop(Stop(run.id, run.attempt, status))
         grace_s, kill_s = self._settings.cancel_grace_s, self._settings.kill_grace_s

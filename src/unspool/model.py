@@ -92,10 +92,10 @@ class Run:
             ValueError: the element is a finished part already.
             TypeError: there is no JSON for it.
         """
-        self.check()
-        part = to_json(part)
+        if self.stop_status is not None:
+            raise Cancelled(self.stop_status)
         if not isinstance(part, str):
-            self._output_part(part, index)
+            self._output_part(to_json(part), index)
         elif part:
             self._output_text(part, self._default_index() if index is None else index)
 

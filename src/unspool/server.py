@@ -63,15 +63,16 @@ async def _serve(spool: Spool, file: str, settings: Settings, on_listening: Call
         on_listening(await http.start(), key)
         await _watch_abandoned(spool, viewers)
         await _until_stopped(stop, starting)
-        app.closing = True
+        app.draining = True
         draining = asyncio.create_task(host.drain(settings.drain_timeout_s))
         if host.running:
             _log.info("finishing the runs that go on; stop again to end now", runs=host.running)
         await _first_of(draining, asyncio.create_task(_signal(stop)))
     finally:
-        app.closing = True
+        app.draining = True
         await host.stop()
-        await viewers.close()
+        viewers.close()
+        await app.close()
         await http.stop()
         for task in [starting, *background]:
             task.cancel()

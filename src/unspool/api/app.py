@@ -6,8 +6,10 @@ each layer in between costs on every write of every stream.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -124,16 +126,37 @@ class App:
         self._catalog = catalog
         self._health = health
         self._cors_origins = settings.cors_origins
-        self.closing = False
-        """Set when the server shuts down: nothing new is accepted."""
-        self._router = self._routes(Predictions(spool, catalog, auth, viewers, settings))
+        self.draining = False
+        """Set when the server is about to go down: nothing new is accepted."""
+        self._closing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._answering = 0
+        self._answered = asyncio.Event()
+        self._router = self._routes(Predictions(spool, catalog, auth, viewers, settings, self._closing))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI application."""
         if scope["type"] == "http":
-            await self._router(scope, receive, send)
+            self._answering += 1
+            try:
+                await self._router(scope, receive, send)
+            finally:
+                self._answering -= 1
+                self._answered.set()
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close"})
+
+    async def close(self) -> None:
+        """Answers those who wait for news with what there is; returns when all have an answer, or after a second."""
+        self.draining = True
+        if not self._closing.done():
+            self._closing.set_result(None)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._until_answered(), timeout=1)
+
+    async def _until_answered(self) -> None:
+        while self._answering:
+            self._answered.clear()
+            await self._answered.wait()
 
     def _routes(self, predictions: Predictions) -> Router:
         routes = [
@@ -163,7 +186,7 @@ class App:
 
     def _while_open(self, handler: Handler) -> Handler:
         async def accept(request: Request) -> Answer:
-            if self.closing:
+            if self.draining:
                 raise Unavailable("The server is shutting down. Try again in a moment.")
             return await handler(request)
 
@@ -178,7 +201,7 @@ class App:
 
     async def _ready(self, request: Request) -> Answer:
         models = self._health()
-        ready = bool(models) and all(state == "ready" for state in models.values()) and not self.closing
+        ready = bool(models) and all(state == "ready" for state in models.values()) and not self.draining
         body: dict[str, Any] = {"status": "ready" if ready else "not ready", "models": dict(models)}
         return Json(body, bare=True, status=200 if ready else 503)
 

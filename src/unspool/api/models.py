@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import difflib
 from collections.abc import Iterable
+from itertools import islice
 from typing import Any
 
 import jsonschema_rs
 import structlog
 
-from unspool.errors import InvalidInput, SpoolUnavailable, Unavailable, UnknownModel
+from unspool.errors import BadJson, InvalidInput, SpoolUnavailable, Unavailable, UnknownModel
 from unspool.spool import Spool
 from unspool.types import ModelInfo
 
+MAX_ERRORS = 100
+"""So many wrong fields are explained in one answer."""
+MAX_NAMED = 20
 REFRESH_INTERVAL_S = 1.0
 ANNOUNCEMENT_WAIT_S = 30.0
 """How long a submit waits for the import of the model file."""
@@ -28,16 +32,20 @@ class ServedModel:
         self.info = info
         self._validator = jsonschema_rs.validator_for(info.schema)
 
-    def check(self, inputs: dict[str, Any]) -> None:
-        """Raises:
-        InvalidInput: names every field that is wrong.
+    def check(self, inputs: dict[str, Any]) -> list[dict[str, str]]:
+        """What is wrong with the inputs, field by field; nothing, if they are right.
+
+        Raises:
+            BadJson: they are nested too deeply to be checked.
         """
-        if self._validator.is_valid(inputs):
-            return
-        known = list(self.info.schema.get("properties", {}))
-        errors = [wrong for error in self._validator.iter_errors(inputs) for wrong in _explain(error, known)]
-        fields = ", ".join(dict.fromkeys(wrong["field"] for wrong in errors if wrong["field"]))
-        raise InvalidInput(f"Correct these inputs of {self.info.id}: {fields or errors[0]['message']}", errors)
+        try:
+            if self._validator.is_valid(inputs):
+                return []
+            known = list(self.info.schema.get("properties", {}))
+            found = (wrong for error in self._validator.iter_errors(inputs) for wrong in _explain(error, known))
+            return list(islice(found, MAX_ERRORS + 1))
+        except ValueError as error:
+            raise BadJson("The inputs are nested too deeply.") from error
 
 
 class Catalog:
@@ -122,7 +130,14 @@ def _nearest(id: str, known: Iterable[str]) -> str:
     return f"Did you mean {' or '.join(near)}?" if near else "GET /api/v3/models lists the models of this server."
 
 
-def _explain(error: Any, known: list[str]) -> list[dict[str, str]]:
+def invalid_input(model_id: str, errors: list[dict[str, str]]) -> InvalidInput:
+    """The error that names every wrong field, or the first of very many."""
+    fields = list(dict.fromkeys(wrong["field"] for wrong in errors if wrong["field"]))
+    named = ", ".join(fields[:MAX_NAMED]) + (", …" if len(fields) > MAX_NAMED else "")
+    return InvalidInput(f"Correct these inputs of {model_id}: {named or errors[0]['message']}", errors[:MAX_ERRORS])
+
+
+def _explain(error: Any, known: list[str]) -> Iterable[dict[str, str]]:
     """One `{"field", "message"}` for each field that a schema error is about."""
     at = ".".join(str(step) for step in error.instance_path)
     kind = error.kind
@@ -131,7 +146,7 @@ def _explain(error: Any, known: list[str]) -> list[dict[str, str]]:
             return [_wrong(_join(at, kind.property), "is missing; it is required")]
         case "additionalProperties":
             names = [] if at else known
-            return [_wrong(_join(at, name), _unknown(name, names)) for name in kind.unexpected]
+            return (_wrong(_join(at, name), _unknown(name, names)) for name in kind.unexpected)
         case "anyOf" | "oneOf" if not at:
             return _explain_choice(kind.context)
         case "anyOf" | "oneOf":
@@ -152,7 +167,7 @@ def _explain_choice(branches: list[list[Any]]) -> list[dict[str, str]]:
 
 
 def _wrong(field: str, message: str) -> dict[str, str]:
-    return {"field": field, "message": message}
+    return {"field": _shorten(field), "message": message}
 
 
 def _join(at: str, name: str) -> str:

@@ -14,7 +14,7 @@ from starlette.requests import Request
 
 from unspool import events
 from unspool.api.auth import Auth
-from unspool.api.models import Catalog, ServedModel
+from unspool.api.models import Catalog, ServedModel, invalid_input
 from unspool.api.responses import Answer, Json, NoContent, Stream
 from unspool.api.stream import READ_LIMIT, Viewers, resume_point
 from unspool.config import Settings
@@ -23,7 +23,6 @@ from unspool.errors import (
     BadJson,
     BadQuery,
     Base64WithWebhook,
-    InvalidInput,
     NotFound,
     StreamingNotSupported,
     TooLarge,
@@ -34,6 +33,7 @@ from unspool.errors import (
 from unspool.events import TaskCode
 from unspool.model import RESERVED_FIELDS
 from unspool.spool import Spool
+from unspool.spool.base import Watch
 from unspool.states import Status
 from unspool.types import START, Cursor, OnDisconnect, Prediction, Submission
 
@@ -46,9 +46,22 @@ _Form = Literal["stream", "wait", "async"]
 
 
 class Predictions:
-    """The handlers. Each returns an answer or raises a `ClientError`."""
+    """The handlers. Each returns an answer or raises a `ClientError`.
 
-    def __init__(self, spool: Spool, catalog: Catalog, auth: Auth, viewers: Viewers, settings: Settings) -> None:
+    Args:
+        closing: done when the server goes down: requests that wait for news are answered with what there is.
+    """
+
+    def __init__(
+        self,
+        spool: Spool,
+        catalog: Catalog,
+        auth: Auth,
+        viewers: Viewers,
+        settings: Settings,
+        closing: asyncio.Future[None],
+    ) -> None:
+        self._closing = closing
         self._spool = spool
         self._catalog = catalog
         self._auth = auth
@@ -64,7 +77,9 @@ class Predictions:
         body = await _json_object(request, self._settings.max_body_bytes)
         served = await self._catalog.find(model_id)
         fields = {name: body.pop(name) for name in RESERVED_FIELDS & body.keys()}
-        _check_fields(fields)
+        errors = _wrong_fields(fields) + served.check(body)
+        if errors:
+            raise invalid_input(model_id, errors)
         form, wait_s = self._form(request, fields, streamed)
         if form == "stream" and not served.info.streams:
             raise StreamingNotSupported(
@@ -106,11 +121,18 @@ class Predictions:
             while not prediction.status.terminal:
                 prediction = await self._spool.get(prediction.id)
                 left_s = deadline - loop.time()
-                if left_s <= 0:
+                if left_s <= 0 or self._closing.done():
                     break
                 if not prediction.status.terminal:
-                    await watch.wait(left_s)
+                    await self._wait_for_news(watch, left_s)
         return prediction
+
+    async def _wait_for_news(self, watch: Watch, seconds: float) -> None:
+        waiting: asyncio.Future[Any] = asyncio.ensure_future(watch.wait(seconds))
+        try:
+            await asyncio.wait([waiting, self._closing], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiting.cancel()
 
     # Poll and cancel
 
@@ -230,9 +252,9 @@ class Predictions:
             while True:
                 page = await self._spool.read(prediction.id, after, READ_LIMIT)
                 left_s = deadline - loop.time()
-                if page.batches or page.done or left_s <= 0:
+                if page.batches or page.done or left_s <= 0 or self._closing.done():
                     break
-                await watch.wait(left_s)
+                await self._wait_for_news(watch, left_s)
         found = [
             {"cursor": str(at), "event": msgspec.Raw(event)} for batch in page.batches for at, event in batch.cursors()
         ]
@@ -287,7 +309,7 @@ async def _read_body(request: Request, max_bytes: int) -> bytes:
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
-def _check_fields(fields: Mapping[str, Any]) -> None:
+def _wrong_fields(fields: Mapping[str, Any]) -> list[dict[str, str]]:
     errors = [
         {"field": name, "message": "must be true or false"}
         for name in ("stream", "enable_sync_mode", "enable_base64_output")
@@ -295,8 +317,7 @@ def _check_fields(fields: Mapping[str, Any]) -> None:
     ]
     if not isinstance(fields.get("webhook_url", ""), str):
         errors.append({"field": "webhook_url", "message": "must be a string"})
-    if errors:
-        raise InvalidInput(f"Correct these fields: {', '.join(error['field'] for error in errors)}", errors)
+    return errors
 
 
 def _submission(
@@ -305,7 +326,6 @@ def _submission(
     """What is asked for, if it is right in every part."""
     info = served.info
     _refuse_webhook(request, fields)
-    served.check(inputs)
     encoded = msgspec.json.encode(inputs)
     on_disconnect = request.query_params.get("on_disconnect", "continue")
     if on_disconnect not in ("continue", "cancel"):
@@ -353,7 +373,7 @@ def _preferred_wait(prefer: str) -> float:
     for preference in prefer.split(","):
         name, _, value = preference.strip().partition("=")
         if name.lower() == "wait":
-            if not (value.isascii() and value.isdigit() and 1 <= int(value) <= MAX_WAIT_S):
+            if not (value.isascii() and value.isdigit() and len(value) <= 3 and 1 <= int(value) <= MAX_WAIT_S):
                 raise BadQuery(f"Prefer: wait must be a whole number of seconds from 1 to {MAX_WAIT_S}.")
             return int(value)
     return 0

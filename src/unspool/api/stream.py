@@ -35,17 +35,20 @@ async def follow(
     Replay and live are the same: read what is there, and when that was all, wait until there may be more.
 
     Args:
-        write: takes each page, or `None` where silence lasts; `False` ends it.
+        write: takes each page, the first one even if it is empty, or `None` where silence lasts; `False` ends it.
 
     Raises:
         UnknownPrediction: there is none of that id, or no more.
         BadCursor: the cursor was never issued.
     """
     with spool.watch(id) as watch:
+        opened = False
         while True:
             page = await spool.read(id, after, READ_LIMIT)
             if page.batches:
                 after = page.batches[-1].last
+            if page.batches or not opened:
+                opened = True
                 if not await write(page):
                     return
             if page.done:
@@ -125,7 +128,6 @@ class Viewers:
         self._abandoned: dict[str, asyncio.TimerHandle] = {}
         self._cancelling: set[asyncio.Task[None]] = set()
         self._closed = False
-        self._emptied: asyncio.Future[None] | None = None
 
     def __len__(self) -> int:
         return sum(map(len, self._viewers.values()))
@@ -185,8 +187,6 @@ class Viewers:
         others.discard(viewer)
         if not others:
             del self._viewers[viewer.id]
-            if self._emptied is not None and not self._viewers and not self._emptied.done():
-                self._emptied.set_result(None)
             if cancel_when_left and not self._closed:
                 self.expect_return(viewer.id)
 
@@ -226,19 +226,13 @@ class Viewers:
                     _log.info("a viewer that took nothing was dropped", id=viewer.id, after_s=limit_s)
                     viewer.leave("stalled")
 
-    async def close(self) -> None:
-        """Ends every stream between two events, without a terminal one; viewers resume elsewhere or later.
-
-        Returns when all have left, or after a second: a socket that takes nothing holds up nobody.
-        """
+    def close(self) -> None:
+        """Ends every stream between two events, without a terminal one; viewers resume elsewhere or later."""
         self._closed = True
         for timer in self._abandoned.values():
             timer.cancel()
         for viewer in self._all():
             viewer.leave("shutdown")
-        if self._viewers:
-            self._emptied = self._loop.create_future()
-            await asyncio.wait([self._emptied], timeout=1)
 
     def _all(self) -> list[Viewer]:
         return [viewer for some in self._viewers.values() for viewer in some]

@@ -246,7 +246,7 @@ class SqliteSpool:
 
     def _tell_positions(self, queue: Queue[Entry]) -> None:
         for entry, position in queue.moved():
-            if entry.attempt == 0:
+            if entry.attempt == 0 and entry.claimable:
                 self._show_when_durable(entry, urgent=False)
                 told = event.progress(0, status=Status.CREATED, queue_position=position)
                 entry.say(0, [told])

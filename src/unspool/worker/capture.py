@@ -41,6 +41,7 @@ def install(only_run: Callable[[], Run | None]) -> None:
     root = logging.getLogger()
     root.addHandler(_Handler())
     root.setLevel(logging.INFO)
+    warnings.simplefilter("always", append=True)
     warnings.showwarning = _show_warning
     if importlib.util.find_spec("tqdm") is not None:
         _patch_tqdm()
@@ -129,10 +130,19 @@ def _level(number: int) -> Level:
     return "info" if number >= logging.INFO else "debug"
 
 
+_NOBODY = Run("", 0, lambda event: None)
+_warned: WeakKeyDictionary[Run, set[tuple[str, int, str]]] = WeakKeyDictionary()
+"""Each run hears of a warning once, as a process of its own would."""
+
+
 def _show_warning(
     message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: Any = None
 ) -> None:
     run = find_run()
+    known = _warned.setdefault(run or _NOBODY, set())
+    if (where := (filename, lineno, str(message))) in known:
+        return
+    known.add(where)
     if run is None:
         to_server(warnings.formatwarning(message, category, filename, lineno, line))
     else:
