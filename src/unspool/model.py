@@ -215,6 +215,8 @@ def to_json(value: Any) -> Any:
     """
     if isinstance(value, str):
         return value
+    if isinstance(value, bytes | bytearray | memoryview):
+        raise _no_json(value)
     return msgspec.to_builtins(value, enc_hook=_to_json_hook)
 
 
@@ -223,7 +225,11 @@ def _to_json_hook(value: Any) -> Any:
         return value.model_dump(mode="json")
     if hasattr(value, "tolist"):
         return value.tolist()
-    raise TypeError(
+    raise _no_json(value)
+
+
+def _no_json(value: Any) -> TypeError:
+    return TypeError(
         f"a model cannot output {type(value).__name__}; return text, numbers, lists, dicts or pydantic models"
     )
 

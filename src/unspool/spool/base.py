@@ -87,8 +87,9 @@ class Spool(Protocol):
     async def claim(self, free_slots: Mapping[str, int]) -> list[Prediction]:
         """Begins the next attempt of waiting predictions, the longest waiting first, at most so many per model.
 
-        Each returned prediction is `processing` with its new attempt number, and its log shows the attempt's first
-        event. No two claims ever return the same attempt. Before looking, it does what time demands: attempts whose
+        Each returned prediction is `processing` with its new attempt number, and its log begins the attempt with its
+        first event; readers see it, and are woken, once the claim is durable. No two claims return the same attempt
+        of what readers have seen. Before looking, it does what time demands: attempts whose
         lease ran out are lost, and predictions that waited longer than their `start_timeout_s` end with `timeout`.
         """
         ...
@@ -101,7 +102,8 @@ class Spool(Protocol):
         """Adds events, in this order, to the log of a running attempt and wakes its readers.
 
         Args:
-            events: each one JSON object of `wire.md` §3, without line breaks, none of them terminal.
+            events: each one JSON object of `wire.md` §3, without line breaks, none of them terminal. The spool keeps
+                the sequence itself: do not change it afterwards.
 
         Raises:
             StaleAttempt: the attempt is not running.
@@ -132,7 +134,8 @@ class Spool(Protocol):
 
     async def cancel(self, id: str) -> Prediction:
         """Asks for the end. One that waits is `cancelled` when this returns; one that runs is marked, and whoever
-        runs it learns of it from `cancellations`. One that has ended stays as it is. Asking twice changes nothing.
+        runs it learns of it from `cancellations`; the mark is durable when this returns, and an attempt that is lost
+        with it ends as `cancelled`. One that has ended stays as it is. Asking twice changes nothing.
 
         Raises:
             UnknownPrediction: there is none of that id.

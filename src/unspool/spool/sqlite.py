@@ -326,12 +326,16 @@ class SqliteSpool:
         entry.log.done = True
         entry.log.open()
         del self._entries[id]
-        if entry.submission.idempotency_key is not None:
-            self._idempotent.pop((entry.submission.owner, entry.submission.idempotency_key), None)
+        self._forget_key(entry)
         self._remember(entry)
         entry.ended = None
         if not ended.done():
             ended.set_result(None)
+
+    def _forget_key(self, entry: Entry) -> None:
+        key = (entry.submission.owner, entry.submission.idempotency_key or "")
+        if self._idempotent.get(key) is entry:
+            del self._idempotent[key]
 
     def _remember(self, entry: Entry) -> None:
         self._recent[entry.submission.id] = entry
@@ -581,18 +585,30 @@ class SqliteSpool:
                 self._pack_events(entry, commit, records)
             self._talking.clear()
         if records:
-            transaction.journal, transaction.journal_id = encode_journal(records), self._next_journal_id
             if self._next_journal_id % _CUT_EVERY_ROWS == 0:
+                self._unpin_silent(commit, records)
                 transaction.cut_journal_below = self._journal_floor()
+            transaction.journal, transaction.journal_id = encode_journal(records), self._next_journal_id
             self._next_journal_id += 1
 
     def _pack_events(self, entry: Entry, commit: _Commit, records: list[State | Said]) -> None:
         """Into the journal; or, when it would pin too much of that or is too large for memory, into its own parts."""
-        pinned = entry.pin is not None and self._next_journal_id - entry.pin > JOURNAL_ROWS
-        if not pinned and entry.log.bytes < LIVE_BYTES:
+        if not self._pins_much(entry) and entry.log.bytes < LIVE_BYTES:
             entry.pin = entry.pin or self._next_journal_id
             records += entry.unjournaled()
-            return
+        else:
+            self._pack_into_parts(entry, commit, records)
+
+    def _pins_much(self, entry: Entry) -> bool:
+        return entry.pin is not None and self._next_journal_id - entry.pin > JOURNAL_ROWS
+
+    def _unpin_silent(self, commit: _Commit, records: list[State | Said]) -> None:
+        """A running prediction that says nothing must not keep the journal from being cut."""
+        for entry in self._entries.values():
+            if entry.ending is None and self._pins_much(entry):
+                self._pack_into_parts(entry, commit, records)
+
+    def _pack_into_parts(self, entry: Entry, commit: _Commit, records: list[State | Said]) -> None:
         until = Cursor(entry.log.attempt, entry.log.n)
         commit.transaction.parts += entry.take_parts()
         commit.then.append(lambda: entry.log.let_go(until))
@@ -635,8 +651,7 @@ class SqliteSpool:
         self._failing = error
         for entry in commit.submitted:
             self._queue(entry.submission.model).remove(entry)
-            if entry.submission.idempotency_key is not None:
-                self._idempotent.pop((entry.submission.owner, entry.submission.idempotency_key), None)
+            self._forget_key(entry)
             if entry.stored is not None and not entry.stored.done():
                 entry.stored.set_exception(SpoolUnavailable(f"{error} Nothing was accepted."))
                 entry.stored.exception()
@@ -715,6 +730,9 @@ class SqliteSpool:
             self._timer.cancel()
         for entry in self._entries.values():
             entry.log.wake()
+            if entry.ended is not None and not entry.ended.done():
+                entry.ended.set_exception(SpoolUnavailable("The spool was closed before this was durable."))
+                entry.ended.exception()
         self._wake_work()
 
 
