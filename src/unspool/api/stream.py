@@ -68,24 +68,24 @@ def resume_point(cursor: Cursor, attempt: int) -> Cursor:
     return Cursor(cursor.attempt + 1, 0) if 0 < cursor.attempt < attempt else cursor
 
 
-def pieces(page: Page) -> Iterable[bytes]:
-    """The page as bytes for the socket, cut between events."""
+def pieces(page: Page) -> Iterable[tuple[bytes, bool]]:
+    """The page as bytes for the socket, cut between events, each with whether it ends the stream."""
     if len(page.batches) == 1 and len(page.batches[0].sse) <= MAX_WRITE_BYTES:
-        return (page.batches[0].sse,)
+        return ((page.batches[0].sse, page.done),)
     return _joined(page)
 
 
-def _joined(page: Page) -> Iterator[bytes]:
+def _joined(page: Page) -> Iterator[tuple[bytes, bool]]:
     gathered: list[bytes] = []
     size = 0
     for batch in _small(page.batches):
         data = batch.sse
         if gathered and size + len(data) > MAX_WRITE_BYTES:
-            yield b"".join(gathered)
+            yield b"".join(gathered), False
             gathered, size = [], 0
         gathered.append(data)
         size += len(data)
-    yield b"".join(gathered)
+    yield b"".join(gathered), page.done
 
 
 def _small(batches: list[Batch]) -> Iterator[Batch]:
@@ -164,11 +164,14 @@ class Viewers:
 
     async def _write(self, send: Send, viewer: Viewer, after: Cursor, headers: list[tuple[bytes, bytes]]) -> None:
         now = self._loop.time
+        ended = False
 
         async def write(page: Page | None) -> bool:
-            for piece in (sse.KEEP_ALIVE,) if page is None else pieces(page):
+            nonlocal ended
+            for piece, last in [(sse.KEEP_ALIVE, False)] if page is None else pieces(page):
+                ended = last
                 viewer.writing_since = now()
-                await send({"type": "http.response.body", "body": viewer.opening + piece, "more_body": True})
+                await send({"type": "http.response.body", "body": viewer.opening + piece, "more_body": not last})
                 viewer.writing_since = None
                 viewer.opening = b""
                 if viewer.leaving is not None:
@@ -180,7 +183,8 @@ class Viewers:
             await follow(self._spool, viewer.id, after, write, self._settings.keep_alive_s)
         except (UnknownPrediction, SpoolUnavailable) as error:
             _log.warning("a stream was cut", id=viewer.id, cause=str(error))
-        await send({"type": "http.response.body", "body": viewer.opening, "more_body": False})
+        if not ended:
+            await send({"type": "http.response.body", "body": viewer.opening, "more_body": False})
 
     def _left(self, viewer: Viewer, cancel_when_left: bool) -> None:
         others = self._viewers[viewer.id]
