@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import suppress
 from enum import StrEnum
 from typing import Any
@@ -173,14 +173,16 @@ class Host:
         backoff_s = self._settings.restart_backoff_s
         while not self._stopping.is_set():
             began, replica.served = self._loop.time(), False
-            worker = worker or await self._spawn(replica)
-            relaying = relaying or asyncio.ensure_future(worker.relay())
-            replica.worker = worker
             try:
+                worker = worker or await self._spawn(replica)
+                relaying = relaying or asyncio.ensure_future(worker.relay())
+                replica.worker = worker
                 await self._load(replica, worker)
-            except WorkerGone:
+            except WorkerGone as gone:
                 replica.failed_loads += 1
-            cause = await relaying
+                cause = str(gone)
+            if relaying is not None:
+                cause = await relaying
             on_purpose = await self._worker_gone(replica, cause)
             worker = relaying = None
             if on_purpose or replica.served or self._loop.time() - began > STEADY_S:
@@ -235,11 +237,8 @@ class Host:
     async def _look_again_and_again(self) -> None:
         with self._spool.watch_work() as work:
             while not self._draining:
-                try:
-                    await self._look()
-                    self._kill_silent_workers()
-                except SpoolUnavailable as error:
-                    _log.warning("the spool does not answer", error=str(error))
+                await self._look()
+                self._kill_silent_workers()
                 await work.wait(LOOK_INTERVAL_S)
         while not self._stopping.is_set():
             await self._look_for_cancellations()
@@ -260,6 +259,8 @@ class Host:
                 for prediction in await self._spool.claim(self._room()):
                     await self._take(prediction)
                 await self._look_for_cancellations()
+        except SpoolUnavailable as error:
+            _log.warning("the spool does not answer", error=str(error))
         finally:
             self._looking = False
 
@@ -318,7 +319,7 @@ class Host:
             return
         if isinstance(said, Events):
             try:
-                await self._spool.append(run.id, run.attempt, said.events)
+                await _kept(self._spool.append, run.id, run.attempt, said.events)
             except StaleAttempt:
                 self._stop(run, Status.CANCELLED)
             return
@@ -331,7 +332,7 @@ class Host:
 
     async def _tell_waiting(self, run: _Run, event: bytes) -> None:
         with suppress(StaleAttempt):
-            await self._spool.append(run.id, run.attempt, [event])
+            await _kept(self._spool.append, run.id, run.attempt, [event])
 
     def _tell_loading(self, replica: _Replica, event: bytes) -> None:
         for run in list(replica.runs.values()):
@@ -350,19 +351,12 @@ class Host:
         task.add_done_callback(self._finishing.discard)
 
     async def _finish(self, run: _Run, status: Status, terminal: bytes) -> None:
-        while True:
-            try:
-                await self._spool.finish(run.id, run.attempt, status, terminal)
-            except SpoolUnavailable:
-                await asyncio.sleep(RETRY_S)
-            except StaleAttempt:
-                return
-            else:
-                return
+        with suppress(StaleAttempt):
+            await _kept(self._spool.finish, run.id, run.attempt, status, terminal)
 
     async def _lose(self, run: _Run, cause: str, *, counted: bool) -> None:
         with suppress(StaleAttempt):
-            await self._spool.lose(run.id, run.attempt, cause, counted=counted)
+            await _kept(self._spool.lose, run.id, run.attempt, cause, counted=counted)
 
     # Stopping a run
 
@@ -465,6 +459,19 @@ def _state(replicas: list[_Replica]) -> ModelState:
     if any(replica.ready for replica in replicas):
         return ModelState.READY
     return ModelState.FAILED if all(replica.failed for replica in replicas) else ModelState.LOADING
+
+
+async def _kept(say: Callable[..., Awaitable[None]], *what: Any, **how: Any) -> None:
+    """Tells the spool, again and again while it cannot keep what it is told: nobody else knows it.
+
+    Raises:
+        StaleAttempt: the attempt is not running any more.
+    """
+    while True:
+        try:
+            return await say(*what, **how)
+        except SpoolUnavailable:
+            await asyncio.sleep(RETRY_S)
 
 
 def _log_failure(task: asyncio.Task[None]) -> None:

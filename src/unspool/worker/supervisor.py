@@ -82,7 +82,11 @@ class WorkerProcess:
         return self._process.pid
 
     async def start(self) -> None:
-        """Starts the process."""
+        """Starts the process.
+
+        Raises:
+            WorkerGone: the system does not let us.
+        """
         control, control_of_child = socket.socketpair()
         out, out_of_child = socket.socketpair()
         with control_of_child, out_of_child:
@@ -90,17 +94,22 @@ class WorkerProcess:
             self._control = cast(asyncio.Transport, protocol.transport)
             _, self._events = await self._loop.connect_accepted_socket(_Inbox, out)
             descriptors = (control_of_child.fileno(), out_of_child.fileno())
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "unspool.worker.process",
-                self._file,
-                *map(str, descriptors),
-                str(os.getpid()),
-                pass_fds=descriptors,
-                stdin=asyncio.subprocess.DEVNULL,
-                start_new_session=True,
-            )
+            try:
+                self._process = await asyncio.create_subprocess_exec(
+                    sys.executable,
+                    "-m",
+                    "unspool.worker.process",
+                    self._file,
+                    *map(str, descriptors),
+                    str(os.getpid()),
+                    pass_fds=descriptors,
+                    stdin=asyncio.subprocess.DEVNULL,
+                    start_new_session=True,
+                )
+            except OSError as error:
+                self._control.close()
+                self._events.close()
+                raise WorkerGone(f"The worker process could not be started: {error.strerror}.") from error
 
     async def described(self) -> list[ModelInfo]:
         """The models of the file, once it is imported.
