@@ -21,6 +21,8 @@ from unspool.types import START, Batch, Cursor, Page
 
 READ_LIMIT = 1_000
 """Events that a viewer reads at a time. A stalled viewer holds no more than these."""
+LISTEN_AFTER_S = 0.2
+"""Only a stream that lasts looks out for the departure of its client: for a short one that costs more than it saves."""
 MAX_WRITE_BYTES = 32 * 1024
 """Several events go to the socket in one piece, but for a large one no more than this."""
 
@@ -103,11 +105,26 @@ class Viewer:
     def __init__(self, id: str) -> None:
         self.id = id
         self._task = asyncio.current_task()
+        self._listening: asyncio.Future[None] | None = None
         self.opening = sse.PREAMBLE
         """What goes out before the first event, in the same piece."""
         self.writing_since: float | None = None
         """When the write began that its socket has not taken yet, in the loop's time."""
         self.leaving: Literal["gone", "stalled", "shutdown"] | None = None
+
+    def listen(self, receive: Receive) -> None:
+        """Leaves when the client does: a server's `send` does not tell."""
+        self._listening = asyncio.ensure_future(self._until_disconnect(receive))
+
+    async def _until_disconnect(self, receive: Receive) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self.leave("gone")
+
+    def stop_listening(self) -> None:
+        """The stream has ended."""
+        if self._listening is not None:
+            self._listening.cancel()
 
     def leave(self, why: Literal["gone", "stalled", "shutdown"]) -> None:
         """Ends its loop, now or after the write that goes on; a stalled write ends at once."""
@@ -149,7 +166,7 @@ class Viewers:
         viewer = Viewer(id)
         self._viewers.setdefault(id, set()).add(viewer)
         self._forget_abandoned(id)
-        listening = asyncio.ensure_future(_until_disconnect(receive, viewer))
+        listening = self._loop.call_later(LISTEN_AFTER_S, viewer.listen, receive)
         try:
             if not self._closed:
                 await self._write(send, viewer, after, headers)
@@ -160,6 +177,7 @@ class Viewers:
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             listening.cancel()
+            viewer.stop_listening()
             self._left(viewer, cancel_when_left)
 
     async def _write(self, send: Send, viewer: Viewer, after: Cursor, headers: list[tuple[bytes, bytes]]) -> None:
@@ -240,12 +258,6 @@ class Viewers:
 
     def _all(self) -> list[Viewer]:
         return [viewer for some in self._viewers.values() for viewer in some]
-
-
-async def _until_disconnect(receive: Receive, viewer: Viewer) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    viewer.leave("gone")
 
 
 __all__ = ["START", "Viewer", "Viewers", "follow", "pieces", "resume_point"]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -227,7 +228,7 @@ class Entry(Waiting):
     def _rows(self, group: list[Batch]) -> list[tuple[Any, ...]]:
         """Consecutive batches of one attempt; in several rows when it is much, since readers read whole rows."""
         attempt, first = group[0].attempt, group[0].first
-        said = [one for batch in group for one in batch.events]
+        said = list(chain.from_iterable(batch.events for batch in group))
         packed = b"\n".join(said)
         if len(packed) <= PART_BYTES:
             return [(self.seq, attempt, group[-1].last.n, first, packed)]
