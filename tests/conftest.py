@@ -64,9 +64,11 @@ def client(server: Server) -> Client:
 
 
 @pytest.fixture
-def gate(tmp_path: Path) -> Gate:
-    """A gate for one prediction."""
-    return Gate(tmp_path / "gate")
+def gate(tmp_path: Path) -> Iterator[Gate]:
+    """A gate for one prediction. It opens when the test has ended, so that nothing of the test's stays behind it."""
+    gate = Gate(tmp_path / "gate")
+    yield gate
+    gate.open()
 
 
 @pytest.hookimpl(wrapper=True)

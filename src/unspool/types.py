@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -58,6 +59,7 @@ class Batch(msgspec.Struct, gc=False, eq=False):
     first: int
     events: Sequence[bytes]
     _sse: bytes | None = None
+    _size: int = -1
 
     @property
     def last(self) -> Cursor:
@@ -86,6 +88,20 @@ class Batch(msgspec.Struct, gc=False, eq=False):
         """At most the first `limit` events."""
         return self if len(self.events) <= limit else Batch(self.attempt, self.first, self.events[:limit])
 
+    def head_bytes(self, limit: int) -> Batch:
+        """The first events, together at most `limit` bytes of JSON; but always one."""
+        if self.size <= limit:
+            return self
+        sizes = accumulate(map(len, self.events))
+        return self.head(max(1, sum(1 for size in sizes if size <= limit)))
+
+    @property
+    def size(self) -> int:
+        """Bytes of JSON in all events together."""
+        if self._size < 0:
+            self._size = sum(map(len, self.events))
+        return self._size
+
     def cursors(self) -> list[tuple[Cursor, bytes]]:
         """Every event beside its cursor."""
         return [(Cursor(self.attempt, self.first + i), event) for i, event in enumerate(self.events)]
@@ -101,6 +117,8 @@ class Page(NamedTuple):
     """In cursor order; never an empty batch."""
     done: bool
     """The last of these events (or the cursor itself, if there are none) is the terminal event."""
+    more: bool = False
+    """There may be more to read at once: the page ends where a limit was reached, not where the log does."""
 
 
 OnDisconnect = Literal["continue", "cancel"]

@@ -170,9 +170,7 @@ def test_no_secret_of_the_server_is_in_an_error(make_server: MakeServer) -> None
     assert "correct-horse-battery" not in message
 
 
-def test_the_details_are_in_the_log_of_the_server(make_server: MakeServer) -> None:
-    server = make_server("basic.py")
-    client = server.client()
+def test_the_details_are_in_the_log_of_the_server(client: Client, server: Server) -> None:
     id = client.submit("test/fail", crash=True)["id"]
     client.log(id)
     line = server.wait_for_log(id)

@@ -28,7 +28,7 @@ def quick_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         "UNSPOOL_DISCONNECT_GRACE_S": "0.3",
         "UNSPOOL_CORS_ORIGINS": "https://app.example, http://localhost:3000",
     }
-    server = Server(MODELS / "basic.py", tmp_path_factory.mktemp("quick-server"), environment)
+    server = Server(MODELS / "few.py", tmp_path_factory.mktemp("quick-server"), environment)
     try:
         yield server.start().wait_until_ready()
     finally:
@@ -175,10 +175,10 @@ def test_each_live_event_comes_at_once_in_a_chunk_of_its_own(client: Client, ser
     client.log(id)
 
 
-def test_a_stream_answers_at_once_even_while_there_is_nothing_to_say(make_server: MakeServer, gate: Gate) -> None:
+def test_a_stream_answers_at_once_even_while_there_is_nothing_to_say(
+    client: Client, server: Server, gate: Gate
+) -> None:
     """A browser's `EventSource` is open when the headers are there, and a client may time out on them."""
-    server = make_server("basic.py", UNSPOOL_KEEP_ALIVE_S="1000")
-    client = server.client()
     id = client.submit("test/count", n=1, gate=str(gate))["id"]
     assert gate.visitor() == id
     with client.stream(id) as stream:
@@ -308,7 +308,7 @@ def test_viewers_may_join_while_it_waits_runs_and_has_ended(make_server: MakeSer
 
 
 def test_a_finished_log_is_the_same_after_a_restart(make_server: MakeServer) -> None:
-    server = make_server("basic.py")
+    server = make_server("mixed.py")
     client = server.client()
     predictions = [client.submit("test/count", n=1_000), client.submit("test/fail"), client.submit("test/steps")]
     logs = [client.log(prediction["id"]) for prediction in predictions]
@@ -478,7 +478,7 @@ def test_by_default_a_run_goes_on_without_viewers(quick_server: Server, gate: Ga
 def test_a_run_that_dies_with_its_viewers_and_finds_none_after_a_restart_is_cancelled(
     make_server: MakeServer, gate: Gate
 ) -> None:
-    server = make_server("basic.py", UNSPOOL_DISCONNECT_GRACE_S="0.3")
+    server = make_server("few.py", UNSPOOL_DISCONNECT_GRACE_S="0.3")
     client = server.client()
     with client.run("test/count", n=1, gate=str(gate), params={"on_disconnect": "cancel"}) as stream:
         stream.take(2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,23 @@ from typing import Any
 import httpx
 import pytest
 
-from conftest import MakeServer
+from conftest import MODELS, MakeServer
 from support.client import Client, data_of, error_of
 from support.gate import Gate
 from support.raw import Raw
 from support.server import Server
 from support.stream import Event, StrictReader, text_of
+
+
+@pytest.fixture(scope="module")
+def limits(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    """A client of a server whose models have little room and little time."""
+    server = Server(MODELS / "limits.py", tmp_path_factory.mktemp("limits"))
+    try:
+        yield server.start().wait_until_ready().client()
+    finally:
+        server.close()
+
 
 FIELDS = {
     *("id", "model", "status", "outputs", "urls", "has_nsfw_contents", "created_at", "error", "timings"),
@@ -155,7 +167,7 @@ def test_a_failed_run_is_a_success_of_http_in_every_form(client: Client) -> None
 
 
 def test_sync_mode_that_takes_too_long_answers_5004_and_the_run_goes_on(make_server: MakeServer, gate: Gate) -> None:
-    client = make_server("basic.py", UNSPOOL_SYNC_WAIT_S="0.2").client()
+    client = make_server("few.py", UNSPOOL_SYNC_WAIT_S="0.2").client()
     answer = client.http.post("test/count", json={"n": 1, "gate": str(gate), "enable_sync_mode": True})
     prediction = data_of(answer)
     check_types(prediction, code=int)
@@ -237,8 +249,8 @@ def test_urls_are_those_by_which_the_client_reached_the_server(server: Server) -
 
 
 def test_with_a_public_url_all_urls_begin_with_it(make_server: MakeServer) -> None:
-    client = make_server("basic.py", UNSPOOL_PUBLIC_URL="https://models.example/unspool/").client()
-    urls = client.submit("single")["urls"]
+    client = make_server("few.py", UNSPOOL_PUBLIC_URL="https://models.example/unspool/").client()
+    urls = client.submit("test/count")["urls"]
     for url in urls.values():
         assert url.startswith("https://models.example/unspool/api/v3/predictions/")
 
@@ -326,7 +338,7 @@ def test_the_same_key_and_body_are_the_same_prediction_in_any_form(client: Clien
 
 
 def test_an_idempotency_key_outlives_the_run_and_the_server(make_server: MakeServer, gate: Gate) -> None:
-    server = make_server("basic.py")
+    server = make_server("few.py")
     headers = {"Idempotency-Key": "finished"}, {"Idempotency-Key": "running"}
     bodies = {"n": 2}, {"n": 1, "gate": str(gate)}
     client = server.client()
@@ -388,24 +400,20 @@ def test_a_run_timeout_that_is_not_reached_changes_nothing(client: Client) -> No
     assert events_of(answer)[-1].type == "complete"
 
 
-def test_the_model_s_own_run_timeout_holds_even_if_the_request_asks_for_more(
-    make_server: MakeServer, gate: Gate
-) -> None:
-    client = make_server("limits.py").client()
+def test_the_model_s_own_run_timeout_holds_even_if_the_request_asks_for_more(limits: Client, gate: Gate) -> None:
     for query in ("", "?run_timeout=600"):
-        id = data_of(client.http.post(f"limits/short{query}", json={"gate": str(gate)}))["id"]
-        assert client.finished(id)["status"] == "timeout"
-    id = client.submit("limits/short")["id"]
-    assert client.finished(id)["outputs"] == ["through"]
+        id = data_of(limits.http.post(f"limits/short{query}", json={"gate": str(gate)}))["id"]
+        assert limits.finished(id)["status"] == "timeout"
+    id = limits.submit("limits/short")["id"]
+    assert limits.finished(id)["outputs"] == ["through"]
 
 
-def test_who_finds_no_free_slot_within_start_timeout_ends_with_timeout(make_server: MakeServer, gate: Gate) -> None:
-    client = make_server("limits.py").client()
-    first = client.submit("limits/one-slot", gate=str(gate))["id"]
+def test_who_finds_no_free_slot_within_start_timeout_ends_with_timeout(limits: Client, gate: Gate) -> None:
+    first = limits.submit("limits/one-slot", gate=str(gate))["id"]
     assert gate.visitor() == first
-    late = data_of(client.http.post("limits/one-slot?start_timeout=0.2", json={}))["id"]
-    patient = data_of(client.http.post("limits/one-slot?start_timeout=60", json={}))["id"]
-    log = client.log(late)
+    late = data_of(limits.http.post("limits/one-slot?start_timeout=0.2", json={}))["id"]
+    patient = data_of(limits.http.post("limits/one-slot?start_timeout=60", json={}))["id"]
+    log = limits.log(late)
     assert [event.attempt for event in log] == [0] * len(log)
     assert log[0].data == {"type": "progress", "percentage": 0, "id": late, "status": "created", "queue_position": 0}
     assert log[-1].data == {
@@ -415,21 +423,20 @@ def test_who_finds_no_free_slot_within_start_timeout_ends_with_timeout(make_serv
         "code": 5004,
         "status": "timeout",
     }
-    polled = client.result(late)
+    polled = limits.result(late)
     assert (polled["status"], polled["attempt"]) == ("timeout", 0)
     gate.open()
-    assert client.finished(first)["status"] == client.finished(patient)["status"] == "completed"
+    assert limits.finished(first)["status"] == limits.finished(patient)["status"] == "completed"
 
 
-def test_those_who_wait_are_told_their_place(make_server: MakeServer, gate: Gate) -> None:
-    client = make_server("limits.py").client()
-    first = client.submit("limits/one-slot", gate=str(gate))["id"]
+def test_those_who_wait_are_told_their_place(limits: Client, gate: Gate) -> None:
+    first = limits.submit("limits/one-slot", gate=str(gate))["id"]
     assert gate.visitor() == first
-    waiting = [client.submit("limits/one-slot")["id"] for _ in range(9)]
-    positions = [client.events(id)["events"][0]["event"]["queue_position"] for id in waiting]
+    waiting = [limits.submit("limits/one-slot")["id"] for _ in range(9)]
+    positions = [limits.events(id)["events"][0]["event"]["queue_position"] for id in waiting]
     assert positions == list(range(9))
     gate.open()
-    logs = [client.log(id) for id in waiting]
+    logs = [limits.log(id) for id in waiting]
     told = [event.data["queue_position"] for event in logs[-1] if event.attempt == 0]
     assert told[0] == 8
     assert told == sorted(set(told), reverse=True)

@@ -46,7 +46,7 @@ def stubborn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def neighbours(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    yield from _server("neighbours.py", tmp_path_factory.mktemp("neighbours"))
+    yield from _server("neighbours.py", tmp_path_factory.mktemp("neighbours"), UNSPOOL_CANCEL_GRACE_S="1")
 
 
 def started(client: Client, model: str, **inputs: Any) -> str:
@@ -84,7 +84,7 @@ def test_one_that_waits_is_cancelled_when_the_answer_comes(make_server: MakeServ
 def test_one_whose_model_still_loads_is_cancelled_at_once(make_server: MakeServer, tmp_path: Path) -> None:
     gate = tmp_path / "load-gate"
     gate.touch()
-    server = make_server("loading.py", ready=False, TEST_LOAD_GATE=str(gate), UNSPOOL_LOAD_ATTEMPTS="1")
+    server = make_server("slow.py", ready=False, TEST_LOAD_GATE=str(gate))
     client = server.client()
     wait_until(lambda: client.http.get("models").json()["data"], "the models were known")
     id = client.submit("load/slow")["id"]
@@ -118,7 +118,8 @@ def test_a_running_one_ends_within_five_seconds_and_its_slot_is_used_again(
     id = started(client, model, **inputs)
     following = client.submit(model, **inputs)["id"]
     answer = client.cancel(id)
-    assert (answer["id"], answer["status"], answer["attempt"]) == (id, "processing", 1)
+    assert (answer["id"], answer["attempt"]) == (id, 1)
+    assert answer["status"] in ("processing", "cancelled")
     with client.stream(following, deadline_s=FREE_WITHIN_S) as stream:
         stream.until("output")
     ends_cancelled(client, id)

@@ -112,12 +112,8 @@ class Server:
             client.close()
         if self.running:
             self._remember_workers()
-            self._running.terminate()
-            try:
-                self._running.wait(STOP_DEADLINE_S)
-            except subprocess.TimeoutExpired:
-                self._running.kill()
-                self._running.wait()
+            self._running.kill()
+            self._running.wait()
         for process in self._families:
             if process.is_running():
                 process.kill()

@@ -21,7 +21,9 @@ def plain(prompt: str) -> str:
 def everything(run: Run, prompt: Annotated[str, Field(min_length=1)], steps: int = 4) -> Iterator[str]:
     identity: tuple[str, int] = (run.id, run.attempt)
     for step in run.track(range(steps), total=steps, stage="think"):
-        run.progress(12.5, stage="think", step=step, steps=steps, eta_seconds=1.5, preview="https://example.test/p.webp")
+        run.progress(
+            12.5, stage="think", step=step, steps=steps, eta_seconds=1.5, preview="https://example.test/p.webp"
+        )
         run.log(f"step {step} of {identity}", "debug")
         run.output("a", index=0)
         if run.cancelled:

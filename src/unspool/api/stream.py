@@ -55,14 +55,10 @@ async def follow(
                     return
             if page.done:
                 return
-            if page.batches and _count(page) >= READ_LIMIT:
+            if page.more:
                 continue
             if not await watch.wait(keep_alive_s) and not await write(None):
                 return
-
-
-def _count(page: Page) -> int:
-    return sum(len(batch.events) for batch in page.batches)
 
 
 def resume_point(cursor: Cursor, attempt: int) -> Cursor:

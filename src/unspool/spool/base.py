@@ -157,7 +157,9 @@ class Spool(Protocol):
         ...
 
     async def read(self, id: str, after: Cursor, limit: int) -> Page:
-        """The events after a cursor, at most `limit` of them; an empty page when there are none yet.
+        """The events after a cursor; an empty page when there are none yet.
+
+        A page has at most `limit` events and about 64 KB, so that a slow reader holds little; `more` says to read on.
 
         A cursor of an attempt that was lost may lie past what is left of that attempt: it is followed by the next
         attempt.

@@ -15,6 +15,8 @@ from typing import Generic, Self, TypeVar
 from unspool.events import PROGRESS_PREFIX
 from unspool.types import START, Batch, Cursor, Page
 
+PAGE_BYTES = 64 * 1024
+"""A page holds about so much, however many events were asked for."""
 _EVENT_OVERHEAD_BYTES = 100
 """What an event costs in memory beside its text, roughly."""
 
@@ -154,7 +156,7 @@ class Log:
         self._at = batch.last
         if batch.attempt == 0:
             self.queue_n = batch.last.n
-        self.bytes += sum(map(len, batch.events)) + _EVENT_OVERHEAD_BYTES * len(batch.events)
+        self.bytes += batch.size + _EVENT_OVERHEAD_BYTES * len(batch.events)
 
     def restore(self, floor: Cursor) -> None:
         """Begins anew, as the log whose events up to `floor` are in storage."""
@@ -188,20 +190,23 @@ class Log:
         if after >= self._at:
             return Page([], self.done)
         newest = self.batches[-1]
-        if newest.first == after.n + 1 and newest.attempt == after.attempt and len(newest.events) <= limit:
+        if newest.first == after.n + 1 and newest.attempt == after.attempt and _fits(newest, limit):
             return Page([newest], self.done)
         index = bisect_right(self.batches, after, key=_start) - 1
         if index < 0:
             index = 0
         elif self.batches[index].last <= after:
             index += 1
-        found, room = [], limit
-        while room > 0 and index < len(self.batches):
-            batch = self.batches[index].after(after).head(room)
+        found, room, room_bytes = [], limit, PAGE_BYTES
+        while room > 0 and room_bytes > 0 and index < len(self.batches):
+            batch = self.batches[index].after(after).head(room).head_bytes(room_bytes)
             found.append(batch)
             room -= len(batch.events)
-            index += 1
-        return Page(found, self.done and found[-1].last == self._at)
+            room_bytes -= batch.size
+            index += batch.last == self.batches[index].last
+            after = batch.last
+        at_end = found[-1].last == self._at
+        return Page(found, self.done and at_end, more=not at_end)
 
     def last_progress(self) -> bytes | None:
         """The newest `progress` event in memory that readers see."""
@@ -216,10 +221,14 @@ class Log:
         count = 0
         while count < len(self.batches) and self.batches[count].last <= until:
             batch = self.batches[count]
-            self.bytes -= sum(map(len, batch.events)) + _EVENT_OVERHEAD_BYTES * len(batch.events)
+            self.bytes -= batch.size + _EVENT_OVERHEAD_BYTES * len(batch.events)
             self.floor = batch.last
             count += 1
         del self.batches[:count]
+
+
+def _fits(batch: Batch, limit: int) -> bool:
+    return len(batch.events) <= limit and batch.size <= PAGE_BYTES
 
 
 def _start(batch: Batch) -> Cursor:

@@ -32,7 +32,7 @@ from unspool import states
 from unspool.errors import BadCursor, IdempotencyMismatch, SpoolUnavailable, StaleAttempt, UnknownPrediction
 from unspool.events import TaskCode
 from unspool.spool.base import Claim, Submitted
-from unspool.spool.live import LocalWatch, Queue
+from unspool.spool.live import PAGE_BYTES, LocalWatch, Queue
 from unspool.spool.record import (
     Ending,
     Entry,
@@ -434,7 +434,10 @@ class SqliteSpool:
         if after >= floor:
             return entry.log.read(after, limit)
         page = await self._read_parts(entry.seq, entry.created_event, after, limit)
-        return Page([batch.until(floor) for batch in page.batches if (batch.attempt, batch.first) <= floor], done=False)
+        stored = [batch.until(floor) for batch in page.batches if (batch.attempt, batch.first) <= floor]
+        if not stored:
+            raise SpoolUnavailable(f"The log of {id} has no events after {after}, though it had.")
+        return Page(stored, done=False, more=True)
 
     async def _read_finished(self, row: Row, after: Cursor, limit: int) -> Page:
         end = Cursor(row["terminal_attempt"], row["terminal_n"])
@@ -450,7 +453,7 @@ class SqliteSpool:
             if seen < end:
                 page.batches.append(Batch(end.attempt, end.n, [row["terminal"]]))
             return Page(page.batches, done=True)
-        return page
+        return Page(page.batches, done=False, more=True)
 
     async def _check_before_first_attempt(self, seq: int, after: Cursor) -> None:
         rows = await self._file.query("SELECT max(last) FROM parts WHERE seq = ? AND attempt = 0", seq)
@@ -462,15 +465,18 @@ class SqliteSpool:
         found: list[Batch] = []
         if after < (0, 1):
             found.append(Batch(0, 1, [created_event]))
-        room = limit - len(found)
-        while room > 0:
-            rows = await self._file.query(PARTS_AFTER, seq, *(found[-1].last if found else after))
+            after = Cursor(0, 1)
+        room, room_bytes = limit - len(found), PAGE_BYTES
+        while room > 0 and room_bytes > 0:
+            rows = await self._file.query(PARTS_AFTER, seq, *after)
             if not rows:
                 break
             attempt, first, packed = rows[0]
-            batch = Batch(attempt, first, packed.split(b"\n")).after(after).head(room)
+            batch = Batch(attempt, first, packed.split(b"\n")).after(after).head(room).head_bytes(room_bytes)
             found.append(batch)
             room -= len(batch.events)
+            room_bytes -= batch.size
+            after = batch.last
         return Page(found, done=False)
 
     async def last_progress(self, id: str) -> bytes | None:
@@ -647,7 +653,8 @@ class SqliteSpool:
     def _commit_failed(self, commit: _Commit, error: SpoolUnavailable) -> None:
         """Refuses what was about to be accepted; keeps the rest and tries again until the file can be written."""
         if self._failing is None:
-            _log.error("the spool cannot write; it refuses new predictions and tries again", error=str(error))
+            what = "the spool cannot write; it refuses new predictions and tries again"
+            _log.error(what, error=str(error), path=self._file.path)
         self._failing = error
         for entry in commit.submitted:
             self._queue(entry.submission.model).remove(entry)

@@ -109,7 +109,7 @@ class SqliteFile:
     """
 
     def __init__(self, path: str) -> None:
-        self._path = path
+        self.path = path
         self._in_memory = path == ":memory:"
         self._loop = asyncio.get_running_loop()
         self._lock: int | None = None
@@ -120,27 +120,30 @@ class SqliteFile:
 
     async def open(self) -> None:
         """Opens the file, making it if needed."""
-        await self._in_thread(self._writer, self._open)
+        try:
+            await self._in_thread(self._writer, self._open)
+        except SpoolUnavailable as error:
+            raise SpoolUnavailable(f"{self.path}: {error}") from error
 
     def _open(self) -> None:
         if not self._in_memory:
-            Path(self._path).parent.mkdir(parents=True, exist_ok=True)
+            Path(self.path).parent.mkdir(parents=True, exist_ok=True)
             self._acquire_lock()
         self._writing = self._connect()
         self._writing.executescript(_SCHEMA)
         self._reading = self._writing if self._in_memory else self._connect()
 
     def _acquire_lock(self) -> None:
-        self._lock = os.open(self._path + ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._lock = os.open(self.path + ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise SpoolUnavailable(
-                f"Another server uses {self._path}. Stop it, or give this one a --data-dir of its own."
+                "Another server uses this file. Stop it, or give this one a --data-dir of its own."
             ) from None
 
     def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
         connection.row_factory = sqlite3.Row
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
@@ -210,7 +213,8 @@ class SqliteFile:
         try:
             return work(*arguments)
         except (sqlite3.Error, OSError) as error:
-            raise SpoolUnavailable(f"The spool {self._path} does not work: {error}.") from error
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise SpoolUnavailable(f"The spool does not work: {reason}.") from error
 
     async def close(self) -> None:
         """Waits for what is under way, then closes."""
