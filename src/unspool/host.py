@@ -319,7 +319,9 @@ class Host:
             return
         if isinstance(said, Events):
             try:
-                await _kept(self._spool.append, run.id, run.attempt, said.events)
+                await self._spool.append(said.id, said.attempt, said.events)
+            except SpoolUnavailable:
+                await _kept(self._spool.append, said.id, said.attempt, said.events)
             except StaleAttempt:
                 self._stop(run, Status.CANCELLED)
             return

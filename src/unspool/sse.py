@@ -21,6 +21,8 @@ def frames(attempt: int, first: int, events: Sequence[bytes]) -> bytes:
     Args:
         events: each one JSON object without line breaks.
     """
+    if len(events) == 1:
+        return b"id: %d-%d\ndata: %b\n\n" % (attempt, first, events[0])
     interleaved: list[bytes] = [b""] * (2 * len(events))
     interleaved[0::2] = _heads(attempt, first, len(events))
     interleaved[1::2] = events

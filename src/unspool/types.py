@@ -60,11 +60,14 @@ class Batch(msgspec.Struct, gc=False, eq=False):
     events: Sequence[bytes]
     _sse: bytes | None = None
     _size: int = -1
+    _last: Cursor | None = None
 
     @property
     def last(self) -> Cursor:
         """The cursor of the last event of this batch."""
-        return Cursor(self.attempt, self.first + len(self.events) - 1)
+        if self._last is None:
+            self._last = Cursor(self.attempt, self.first + len(self.events) - 1)
+        return self._last
 
     @property
     def sse(self) -> bytes:
@@ -99,7 +102,8 @@ class Batch(msgspec.Struct, gc=False, eq=False):
     def size(self) -> int:
         """Bytes of JSON in all events together."""
         if self._size < 0:
-            self._size = sum(map(len, self.events))
+            events = self.events
+            self._size = len(events[0]) if len(events) == 1 else sum(map(len, events))
         return self._size
 
     def cursors(self) -> list[tuple[Cursor, bytes]]:

@@ -190,7 +190,7 @@ class Log:
         if after >= self._at:
             return Page([], self.done)
         newest = self.batches[-1]
-        if newest.first == after.n + 1 and newest.attempt == after.attempt and _fits(newest, limit):
+        if newest.first == after[1] + 1 and newest.attempt == after[0] and _fits(newest, limit):
             return Page([newest], self.done)
         index = bisect_right(self.batches, after, key=_start) - 1
         if index < 0:

@@ -110,6 +110,7 @@ class SqliteFile:
 
     def __init__(self, path: str) -> None:
         self.path = path
+        """For the log of the server; never for clients."""
         self._in_memory = path == ":memory:"
         self._loop = asyncio.get_running_loop()
         self._lock: int | None = None

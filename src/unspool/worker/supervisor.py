@@ -130,7 +130,7 @@ class WorkerProcess:
 
     async def relay(self) -> str:
         """Passes on what the worker says until it is gone, and returns why it is."""
-        relaying = asyncio.ensure_future(self._events.relay(lambda said: self.on_said(said)))
+        relaying = asyncio.ensure_future(self._events.relay(self))
         code = await self._process.wait()
         await asyncio.wait([relaying], timeout=LAST_WORDS_S)
         relaying.cancel()
@@ -229,11 +229,12 @@ class _Inbox(asyncio.Protocol):
         if self._news is not None and not self._news.done():
             self._news.set_result(None)
 
-    async def relay(self, on_said: Callable[[Events | Finished], Awaitable[None]]) -> None:
+    async def relay(self, worker: WorkerProcess) -> None:
         """Hands over every frame until the other end is gone."""
         loop = asyncio.get_running_loop()
         while True:
             frames, self._frames = self._frames, []
+            on_said = worker.on_said
             for frame in frames:
                 await on_said(frame)
             if self._frames:
