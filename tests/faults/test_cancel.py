@@ -241,7 +241,8 @@ def test_neighbours_are_not_blamed_for_the_worker_that_was_killed(neighbours: Se
     assert (finished["status"], finished["attempt"]) == ("completed", 4)
 
 
-def test_two_hundred_cancels_at_random_moments_leave_every_slot_usable(client: Client, tmp_path: Path) -> None:
+def test_two_hundred_cancels_at_random_moments_leave_every_slot_usable(make_server: MakeServer, tmp_path: Path) -> None:
+    client = make_server("basic.py").client()
     rng = random.Random(7)
     ids = [client.submit("test/count", n=rng.choice([0, 1, 50, 2_000]))["id"] for _ in range(200)]
     rng.shuffle(ids)
