@@ -23,7 +23,6 @@ from unspool.api.auth import Auth
 from unspool.api.models import Catalog
 from unspool.api.stream import Viewers
 from unspool.config import Settings
-from unspool.errors import ModelFileError
 from unspool.host import Host
 from unspool.spool import Spool, open_spool
 
@@ -43,7 +42,8 @@ async def serve(file: str, settings: Settings, on_listening: Callable[[str, str]
     """
     _calm_collector()
     _share_one_core()
-    spool = await open_spool(f"sqlite:///{settings.data_dir.absolute() / 'unspool.db'}")
+    url = f"sqlite:///{settings.data_dir.absolute() / 'unspool.db'}"
+    spool = await open_spool(url, lease_s=settings.lease_s)
     try:
         await _serve(spool, file, settings, on_listening)
     finally:
@@ -209,6 +209,3 @@ def configure_logging() -> None:
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
-
-
-__all__ = ["ModelFileError", "configure_logging", "serve"]

@@ -17,7 +17,7 @@ from unspool import sse
 from unspool.config import Settings
 from unspool.errors import SpoolUnavailable, UnknownPrediction
 from unspool.spool import Spool
-from unspool.types import START, Batch, Cursor, Page
+from unspool.types import Batch, Cursor, Page
 
 READ_LIMIT = 1_000
 """Events that a viewer reads at a time. A stalled viewer holds no more than these."""
@@ -254,6 +254,3 @@ class Viewers:
 
     def _all(self) -> list[Viewer]:
         return [viewer for some in self._viewers.values() for viewer in some]
-
-
-__all__ = ["START", "Viewer", "Viewers", "follow", "pieces", "resume_point"]

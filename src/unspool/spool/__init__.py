@@ -7,8 +7,11 @@ from unspool.spool.base import Spool
 __all__ = ["Spool", "open_spool"]
 
 
-async def open_spool(url: str) -> Spool:
+async def open_spool(url: str, *, lease_s: float = 30.0) -> Spool:
     """Opens the spool that `url` names: `sqlite:///path/to/file`, or `sqlite:///:memory:` for one that forgets.
+
+    Args:
+        lease_s: how long a claim holds without being renewed, in seconds.
 
     Raises:
         ValueError: no spool has this scheme.
@@ -18,5 +21,5 @@ async def open_spool(url: str) -> Spool:
     if scheme == "sqlite":
         from unspool.spool.sqlite import SqliteSpool
 
-        return await SqliteSpool.open(rest.removeprefix("/"))
+        return await SqliteSpool.open(rest.removeprefix("/"), lease_s=lease_s)
     raise ValueError(f"{url!r} names no spool: use sqlite:///path/to/unspool.db")

@@ -230,10 +230,9 @@ class SqliteSpool:
 
     def _say(self, entry: Entry, attempt: int, said: Sequence[bytes]) -> None:
         """Adds events that may become durable a little later."""
-        entry.loose.append(entry.log.append(attempt, said))
+        entry.say(attempt, said)
         self._talking[entry] = None
-        if self._timer is None:
-            self._commit_later()
+        self._commit_later()
 
     def _show_when_durable(self, entry: Entry, *, urgent: bool = True) -> None:
         """What is said from now on is seen only after the next commit."""
