@@ -15,6 +15,7 @@ from pathlib import Path
 
 import structlog
 from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server.embed import Server as GranianServer
 
@@ -25,6 +26,10 @@ from unspool.api.stream import Viewers
 from unspool.config import Settings
 from unspool.host import Host
 from unspool.spool import Spool, open_spool
+
+CONNECTION_BUFFER_BYTES = 64 * 1024
+"""What the HTTP server keeps for a client that does not read, beside the socket's own buffer. Also the longest head of
+a request."""
 
 _log = structlog.get_logger("unspool")
 
@@ -156,6 +161,7 @@ class _Http:
             websockets=False,
             backlog=4096,
             backpressure=1_000_000,
+            http1_settings=HTTP1Settings(max_buffer_size=CONNECTION_BUFFER_BYTES),
             log_level=LogLevels.error,
         )
         self._serving: asyncio.Future[None]
