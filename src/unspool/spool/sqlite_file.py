@@ -14,10 +14,21 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from unspool.errors import SpoolUnavailable
 from unspool.spool.record import COLUMNS, OUTCOME
+
+T = TypeVar("T")
+
+
+class Execute(Protocol):
+    """Executes one statement and returns its rows."""
+
+    def __call__(self, sql: str, *parameters: Any) -> list[Any]:
+        """The statement's parameters follow it."""
+        ...
+
 
 _CHECKPOINT_PAGES = 8_000
 """The write-ahead log is folded into the file when it has so many pages: pages that change often are written once."""
@@ -178,23 +189,37 @@ class SqliteFile:
                 self._writing.execute("ROLLBACK")
             raise
 
+    async def write(self, work: Callable[[Execute], T]) -> T:
+        """Runs `work` in the writer thread, in one transaction of its own; durable when this returns.
+
+        Args:
+            work: gets a function that executes one statement and returns its rows. It must not keep it.
+        """
+        result: T = await self._in_thread(self._writer, self._write, work)
+        return result
+
+    def _write(self, work: Callable[[Execute], T]) -> T:
+        with self._transaction() as connection:
+            return work(lambda sql, *parameters: connection.execute(sql, parameters).fetchall())
+
     async def replace_models(self, rows: list[tuple[str, bytes]]) -> None:
         """Stores what is announced, in place of what was."""
-        await self._in_thread(self._writer, self._replace_models, rows)
 
-    def _replace_models(self, rows: list[tuple[str, bytes]]) -> None:
-        with self._transaction() as connection:
-            connection.execute("DELETE FROM models")
-            connection.executemany("INSERT INTO models (id, info) VALUES (?, ?)", rows)
+        def replace(execute: Execute) -> None:
+            execute("DELETE FROM models")
+            for row in rows:
+                execute("INSERT INTO models (id, info) VALUES (?, ?)", *row)
+
+        await self.write(replace)
 
     async def secret(self) -> bytes:
         """The file's secret, made at the first call."""
-        return bytes(await self._in_thread(self._writer, self._get_or_make_secret))
 
-    def _get_or_make_secret(self) -> Any:
-        with self._transaction() as connection:
-            connection.execute("INSERT OR IGNORE INTO secrets VALUES ('signing', ?)", (secrets.token_bytes(32),))
-            return connection.execute("SELECT value FROM secrets WHERE name = 'signing'").fetchone()[0]
+        def get_or_make(execute: Execute) -> bytes:
+            execute("INSERT OR IGNORE INTO secrets VALUES ('signing', ?)", secrets.token_bytes(32))
+            return bytes(execute("SELECT value FROM secrets WHERE name = 'signing'")[0][0])
+
+        return await self.write(get_or_make)
 
     async def query(self, sql: str, *parameters: Any) -> list[Any]:
         """The rows."""
