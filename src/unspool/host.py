@@ -15,7 +15,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import suppress
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
@@ -35,6 +35,7 @@ LOOK_INTERVAL_S = 1.0
 RETRY_S = 0.5
 STEADY_S = 30.0
 """A worker that lived so long is restarted as quickly as the first time."""
+T = TypeVar("T")
 _FAILED_MODEL_CLAIMS = 100
 """How many predictions of a model that cannot be loaded end with an error at a time."""
 
@@ -313,24 +314,38 @@ class Host:
 
     # Relaying
 
-    async def _said(self, replica: _Replica, said: Events | Finished) -> None:
-        run = replica.runs.get(said.id)
-        if run is None or run.attempt != said.attempt:
+    async def _said(self, replica: _Replica, frames: list[Events | Finished]) -> None:
+        """All that a worker said in one turn. What a run says last must find its events in the log."""
+        spoken: list[Events] = []
+        ended = False
+        for said in frames:
+            run = replica.runs.get(said.id)
+            if run is None or run.attempt != said.attempt:
+                continue
+            if isinstance(said, Events):
+                spoken.append(said)
+            else:
+                await self._append(replica, spoken)
+                spoken, ended = [], True
+                self._run_ended(run, said)
+        await self._append(replica, spoken)
+        if ended:
+            await self._look()
+
+    async def _append(self, replica: _Replica, spoken: list[Events]) -> None:
+        if not spoken:
             return
-        if isinstance(said, Events):
-            try:
-                await self._spool.append(said.id, said.attempt, said.events)
-            except SpoolUnavailable:
-                await _kept(self._spool.append, said.id, said.attempt, said.events)
-            except StaleAttempt:
+        for claim in await _kept(self._spool.append_all, spoken):
+            run = replica.runs.get(claim.id)
+            if run is not None and run.attempt == claim.attempt:
                 self._stop(run, Status.CANCELLED)
-            return
+
+    def _run_ended(self, run: _Run, said: Finished) -> None:
         self._release(run)
-        replica.served = True
+        run.replica.served = True
         if said.detail:
-            _log.info("a run failed", id=run.id, model=replica.info.id, attempt=run.attempt, detail=said.detail)
+            _log.info("a run failed", id=run.id, model=run.replica.info.id, attempt=run.attempt, detail=said.detail)
         self._finish_soon(run, said.status, said.terminal)
-        await self._look()
 
     async def _tell_waiting(self, run: _Run, event: bytes) -> None:
         with suppress(StaleAttempt):
@@ -463,7 +478,7 @@ def _state(replicas: list[_Replica]) -> ModelState:
     return ModelState.FAILED if all(replica.failed for replica in replicas) else ModelState.LOADING
 
 
-async def _kept(say: Callable[..., Awaitable[None]], *what: Any, **how: Any) -> None:
+async def _kept(say: Callable[..., Awaitable[T]], *what: Any, **how: Any) -> T:
     """Tells the spool, again and again while it cannot keep what it is told: nobody else knows it.
 
     Raises:

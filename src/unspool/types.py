@@ -44,6 +44,7 @@ class Cursor(NamedTuple):
 
 
 START = Cursor(0, 0)
+_cursor = tuple.__new__
 
 
 class Batch(msgspec.Struct, gc=False, eq=False):
@@ -58,15 +59,21 @@ class Batch(msgspec.Struct, gc=False, eq=False):
     attempt: int
     first: int
     events: Sequence[bytes]
+    size: int = -1
+    """Bytes of JSON in all events together; counted when the batch is made."""
     _sse: bytes | None = None
-    _size: int = -1
     _last: Cursor | None = None
+
+    def __post_init__(self) -> None:
+        if self.size < 0:
+            events = self.events
+            self.size = len(events[0]) if len(events) == 1 else sum(map(len, events))
 
     @property
     def last(self) -> Cursor:
         """The cursor of the last event of this batch."""
         if self._last is None:
-            self._last = Cursor(self.attempt, self.first + len(self.events) - 1)
+            self._last = _cursor(Cursor, (self.attempt, self.first + len(self.events) - 1))
         return self._last
 
     @property
@@ -97,14 +104,6 @@ class Batch(msgspec.Struct, gc=False, eq=False):
             return self
         sizes = accumulate(map(len, self.events))
         return self.head(max(1, sum(1 for size in sizes if size <= limit)))
-
-    @property
-    def size(self) -> int:
-        """Bytes of JSON in all events together."""
-        if self._size < 0:
-            events = self.events
-            self._size = len(events[0]) if len(events) == 1 else sum(map(len, events))
-        return self._size
 
     def cursors(self) -> list[tuple[Cursor, bytes]]:
         """Every event beside its cursor."""

@@ -7,11 +7,11 @@ one write takes all that came meanwhile.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator
-from typing import Literal
+from collections.abc import Generator, Iterable, Iterator
+from typing import Any, Literal
 
 import structlog
-from starlette.types import Receive, Send
+from starlette.types import Message, Receive, Send
 
 from unspool import sse
 from unspool.config import Settings
@@ -26,18 +26,16 @@ LISTEN_AFTER_S = 0.2
 MAX_WRITE_BYTES = 32 * 1024
 """Several events go to the socket in one piece, but for a large one no more than this."""
 
+_SMALL_BYTES = 16 * 1024
+"""What is written where it arises has at most so much JSON; with its cursors it is still one piece."""
+
 _log = structlog.get_logger("unspool.stream")
 
 
-async def follow(
-    spool: Spool, id: str, after: Cursor, write: Callable[[Page | None], Awaitable[bool]], keep_alive_s: float
-) -> None:
-    """Hands over every event after the cursor, in order, once, up to the terminal one.
+async def follow(spool: Spool, id: str, writer: Writer, keep_alive_s: float) -> None:
+    """Hands every event after the writer's cursor to it, in order, once, up to the terminal one.
 
     Replay and live are the same: read what is there, and when that was all, wait until there may be more.
-
-    Args:
-        write: takes each page, the first one even if it is empty, or `None` where silence lasts; `False` ends it.
 
     Raises:
         UnknownPrediction: there is none of that id, or no more.
@@ -45,19 +43,17 @@ async def follow(
     """
     with spool.watch(id) as watch:
         opened = False
-        while True:
-            page = await spool.read(id, after, READ_LIMIT)
-            if page.batches:
-                after = page.batches[-1].last
-            if page.batches or not opened:
-                opened = True
-                if not await write(page):
-                    return
+        while not writer.ended:
+            page = await spool.read(id, writer.after, READ_LIMIT)
+            if (page.batches or not opened) and not await writer.write(page):
+                return
+            opened = True
             if page.done:
                 return
             if page.more:
                 continue
-            if not await watch.wait(keep_alive_s) and not await write(None):
+            woken = await watch.wait(keep_alive_s, writer)
+            if not (await writer.settle() if woken else await writer.write(None)):
                 return
 
 
@@ -130,6 +126,88 @@ class Viewer:
                 self._task.cancel()
 
 
+class Writer:
+    """Puts pages on a viewer's socket.
+
+    It is a `Tail`, too: for a viewer that has caught up, a new page is written where the news arises, since a switch
+    to the viewer's task for each event would cost more than the rest of its way.
+
+    Args:
+        after: the last event that the viewer has seen.
+    """
+
+    def __init__(self, viewer: Viewer, send: Send, after: Cursor) -> None:
+        self.after = after
+        self.ended = False
+        """The terminal event is written, and the answer with it."""
+        self._viewer = viewer
+        self._send = send
+        self._now = asyncio.get_running_loop().time
+        self._begun: _Begun | None = None
+        self._failure: Exception | None = None
+
+    async def write(self, page: Page | None) -> bool:
+        """Writes a page, or a keep-alive where there is none. Returns whether the viewer goes on."""
+        for piece, last in [(sse.KEEP_ALIVE, False)] if page is None else pieces(page):
+            self._viewer.writing_since = self._now()
+            await self._send(self._message(piece, last))
+            if not self._written():
+                return False
+        if page is not None and page.batches:
+            self.after = page.batches[-1].last
+        return True
+
+    def _message(self, piece: bytes, last: bool) -> Message:
+        self.ended = last
+        opening = self._viewer.opening
+        return {"type": "http.response.body", "body": opening + piece if opening else piece, "more_body": not last}
+
+    def _written(self) -> bool:
+        viewer = self._viewer
+        viewer.writing_since = None
+        viewer.opening = b""
+        return viewer.leaving is None
+
+    def take(self, page: Page) -> bool:
+        """See `Tail.take`. A write that has to wait for its socket is left for the task to end."""
+        batch = page.batches[0]
+        if len(page.batches) > 1 or page.done or batch.size > _SMALL_BYTES or self._viewer.leaving is not None:
+            return False
+        self.after = batch.last
+        sending = self._send(self._message(batch.sse, False)).__await__()
+        try:
+            waits_for = next(sending)
+        except StopIteration:
+            return True
+        except Exception as error:
+            self._failure = error
+            return False
+        self._viewer.writing_since = self._now()
+        self._begun = _Begun(sending, waits_for)
+        return False
+
+    async def settle(self) -> bool:
+        """Ends the write that `take` has begun, or raises what it raised. Returns whether the viewer goes on."""
+        if self._failure is not None:
+            raise self._failure
+        if self._begun is not None:
+            begun, self._begun = self._begun, None
+            await begun
+        return self._written()
+
+
+class _Begun:
+    """Something awaited that was begun outside of any task and waits: awaiting this is its rest."""
+
+    def __init__(self, awaiting: Generator[Any, Any, Any], waits_for: Any) -> None:
+        self._awaiting = awaiting
+        self._waits_for = waits_for
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        yield self._waits_for
+        yield from self._awaiting
+
+
 class Viewers:
     """Everyone who reads a stream of this process."""
 
@@ -177,27 +255,13 @@ class Viewers:
             self._left(viewer, cancel_when_left)
 
     async def _write(self, send: Send, viewer: Viewer, after: Cursor, headers: list[tuple[bytes, bytes]]) -> None:
-        now = self._loop.time
-        ended = False
-
-        async def write(page: Page | None) -> bool:
-            nonlocal ended
-            for piece, last in [(sse.KEEP_ALIVE, False)] if page is None else pieces(page):
-                ended = last
-                viewer.writing_since = now()
-                await send({"type": "http.response.body", "body": viewer.opening + piece, "more_body": not last})
-                viewer.writing_since = None
-                viewer.opening = b""
-                if viewer.leaving is not None:
-                    return False
-            return True
-
+        writer = Writer(viewer, send, after)
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         try:
-            await follow(self._spool, viewer.id, after, write, self._settings.keep_alive_s)
+            await follow(self._spool, viewer.id, writer, self._settings.keep_alive_s)
         except (UnknownPrediction, SpoolUnavailable) as error:
             _log.warning("a stream was cut", id=viewer.id, cause=str(error))
-        if not ended:
+        if not writer.ended:
             await send({"type": "http.response.body", "body": viewer.opening, "more_body": False})
 
     def _left(self, viewer: Viewer, cancel_when_left: bool) -> None:

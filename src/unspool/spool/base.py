@@ -47,12 +47,48 @@ class Submitted(NamedTuple):
     new: bool
 
 
+class Spoken(Protocol):
+    """Events that a running attempt adds to its log. The spool keeps `events` itself: do not change it afterwards."""
+
+    @property
+    def id(self) -> str:
+        """The prediction."""
+        ...
+
+    @property
+    def attempt(self) -> int:
+        """Its attempt that says them."""
+        ...
+
+    @property
+    def events(self) -> Sequence[bytes]:
+        """Each one JSON object of `wire.md` §3, without line breaks, none of them terminal."""
+        ...
+
+
+class Tail(Protocol):
+    """A reader that has seen everything there is, and takes what is new without being woken."""
+
+    @property
+    def after(self) -> Cursor:
+        """The last event that it has seen."""
+        ...
+
+    def take(self, page: Page) -> bool:
+        """Offers the next page, which is not empty. If it is taken, `after` is its end. `False` wakes the waiter."""
+        ...
+
+
 class Watch(Protocol):
     """Wake-ups about one thing, for one waiter. Use it as a context manager, or close it."""
 
-    async def wait(self, timeout_s: float) -> bool:
+    async def wait(self, timeout_s: float, tail: Tail | None = None) -> bool:
         """Returns `True` at the next wake-up, or at once if there was one since the last wait; `False` after
-        `timeout_s` seconds without any."""
+        `timeout_s` seconds without any news.
+
+        Args:
+            tail: where this is cheaper, it is fed with new pages in place of a wake-up. An implementation need not.
+        """
         ...
 
     def close(self) -> None:
@@ -108,6 +144,10 @@ class Spool(Protocol):
         Raises:
             StaleAttempt: the attempt is not running.
         """
+        ...
+
+    async def append_all(self, spoken: Iterable[Spoken]) -> list[Claim]:
+        """Does what `append` does for each, in this order. Returns the stale attempts, whose events were not added."""
         ...
 
     async def finish(self, id: str, attempt: int, status: Status, terminal: bytes) -> None:

@@ -13,12 +13,38 @@ from types import TracebackType
 from typing import Generic, Self, TypeVar
 
 from unspool.events import PROGRESS_PREFIX
+from unspool.spool.base import Tail
 from unspool.types import START, Batch, Cursor, Page
 
+TAIL_LIMIT = 1_000
+"""Events that a tail is handed at a time."""
 PAGE_BYTES = 64 * 1024
 """A page holds about so much, however many events were asked for."""
 _EVENT_OVERHEAD_BYTES = 100
 """What an event costs in memory beside its text, roughly."""
+
+
+class News:
+    """The logs in which something has become visible in this turn of the loop.
+
+    Their readers are woken together at its end: whatever several appends of one turn brought is then one page, and
+    goes to each viewer's socket in one write.
+    """
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._logs: list[Log] = []
+
+    def add(self, log: Log) -> None:
+        """Wakes the readers of this log soon."""
+        if not self._logs:
+            self._loop.call_soon(self._tell)
+        self._logs.append(log)
+
+    def _tell(self) -> None:
+        logs, self._logs = self._logs, []
+        for log in logs:
+            log.wake()
 
 
 class LocalWatch:
@@ -26,14 +52,32 @@ class LocalWatch:
 
     The time-out is one lazy timer: it looks at the deadline when it fires, instead of being set anew for each wait,
     which would cost more than the wake-up itself.
+
+    Args:
+        log: what a tail is fed from.
+        on_close: told when nobody listens any more.
     """
 
-    __slots__ = ("_closed", "_deadline", "_loop", "_on_close", "_timer", "_waiter", "_woken")
+    __slots__ = (
+        "_closed",
+        "_deadline",
+        "_log",
+        "_loop",
+        "_on_close",
+        "_tail",
+        "_timeout_s",
+        "_timer",
+        "_waiter",
+        "_woken",
+    )
 
-    def __init__(self, on_close: Callable[[LocalWatch], None] | None = None) -> None:
+    def __init__(self, log: Log | None = None, on_close: Callable[[LocalWatch], None] | None = None) -> None:
         self._loop = asyncio.get_running_loop()
+        self._log = log
         self._on_close = on_close
         self._waiter: asyncio.Future[bool] | None = None
+        self._tail: Tail | None = None
+        self._timeout_s = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._deadline = 0.0
         self._woken = False
@@ -44,22 +88,35 @@ class LocalWatch:
         waiter = self._waiter
         if waiter is None:
             self._woken = True
-        elif not waiter.done():
+        elif not (waiter.done() or self._feed()):
             waiter.set_result(True)
 
-    async def wait(self, timeout_s: float) -> bool:
+    def _feed(self) -> bool:
+        """Offers the news to the tail; whether its reader may go on waiting."""
+        tail, log = self._tail, self._log
+        if tail is None or log is None or log.floor > tail.after:
+            return False
+        page = log.read(tail.after, TAIL_LIMIT)
+        if not page.batches:
+            return not page.done
+        self._deadline = self._loop.time() + self._timeout_s
+        return tail.take(page) and not page.more
+
+    async def wait(self, timeout_s: float, tail: Tail | None = None) -> bool:
         """See `Watch.wait`."""
         if self._woken or self._closed:
             self._woken = False
             return True
+        self._timeout_s = timeout_s
         self._deadline = self._loop.time() + timeout_s
         if self._timer is None or self._timer.when() > self._deadline:
             self._arm(timeout_s)
+        self._tail = tail
         self._waiter = self._loop.create_future()
         try:
             return await self._waiter
         finally:
-            self._waiter = None
+            self._waiter = self._tail = None
 
     def _arm(self, delay_s: float) -> None:
         if self._timer is not None:
@@ -102,9 +159,10 @@ class Log:
     """
 
     __slots__ = (
-        "_at",
         "_gate",
         "_held",
+        "_news",
+        "_waking",
         "attempt",
         "batches",
         "bytes",
@@ -115,7 +173,9 @@ class Log:
         "watches",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, news: News | None = None) -> None:
+        self._news = news
+        self._waking = False
         self.batches: list[Batch] = []
         self.watches: set[LocalWatch] = set()
         self.attempt = 0
@@ -131,12 +191,11 @@ class Log:
         """The last event that readers see is the terminal one."""
         self._held: list[Batch] = []
         self._gate = 0
-        self._at = START
 
     @property
     def last(self) -> Cursor:
         """The newest event that readers see."""
-        return self._at
+        return self.batches[-1].last if self.batches else self.floor
 
     def append(self, attempt: int, events: Sequence[bytes]) -> Batch:
         """Numbers the events and adds them; readers see them, and are woken, now or when the gate opens."""
@@ -148,12 +207,11 @@ class Log:
             self._held.append(batch)
         else:
             self._show(batch)
-            self.wake()
+            self._wake_soon()
         return batch
 
     def _show(self, batch: Batch) -> None:
         self.batches.append(batch)
-        self._at = batch.last
         if batch.attempt == 0:
             self.queue_n = batch.last.n
         self.bytes += batch.size + _EVENT_OVERHEAD_BYTES * len(batch.events)
@@ -162,7 +220,7 @@ class Log:
         """Begins anew, as the log whose events up to `floor` are in storage."""
         self.batches.clear()
         self.bytes = 0
-        self.floor = self._at = floor
+        self.floor = floor
         self.attempt, self.n = floor
         if floor.attempt == 0:
             self.queue_n = floor.n
@@ -178,20 +236,35 @@ class Log:
             for batch in self._held:
                 self._show(batch)
             self._held.clear()
-            self.wake()
+            self._wake_soon()
+
+    def _wake_soon(self) -> None:
+        if self.watches and not self._waking:
+            if self._news is None:
+                self.wake()
+            else:
+                self._waking = True
+                self._news.add(self)
 
     def wake(self) -> None:
-        """Everyone who waits looks again."""
+        """Everyone who waits looks again, or is fed."""
+        self._waking = False
         for watch in self.watches:
             watch.wake()
 
     def read(self, after: Cursor, limit: int) -> Page:
         """What readers see after a cursor that is not below the floor, at most `limit` events."""
-        if after >= self._at:
-            return Page([], self.done)
-        newest = self.batches[-1]
-        if newest.first == after[1] + 1 and newest.attempt == after[0] and _fits(newest, limit):
+        newest = self.batches[-1] if self.batches else None
+        if (
+            newest is not None
+            and newest.first == after[1] + 1
+            and newest.attempt == after[0]
+            and newest.size <= PAGE_BYTES
+            and len(newest.events) <= limit
+        ):
             return Page([newest], self.done)
+        if after >= self.last:
+            return Page([], self.done)
         index = bisect_right(self.batches, after, key=_start) - 1
         if index < 0:
             index = 0
@@ -205,7 +278,7 @@ class Log:
             room_bytes -= batch.size
             index += batch.last == self.batches[index].last
             after = batch.last
-        at_end = found[-1].last == self._at
+        at_end = found[-1].last == self.last
         return Page(found, self.done and at_end, more=not at_end)
 
     def last_progress(self) -> bytes | None:
@@ -225,10 +298,6 @@ class Log:
             self.floor = batch.last
             count += 1
         del self.batches[:count]
-
-
-def _fits(batch: Batch, limit: int) -> bool:
-    return len(batch.events) <= limit and batch.size <= PAGE_BYTES
 
 
 def _start(batch: Batch) -> Cursor:

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from unspool.spool.live import Log, Waiting
+from unspool.spool.live import Log, News, Waiting
 from unspool.states import Status
 from unspool.types import Batch, Cursor, Prediction, Submission
 
@@ -103,7 +103,7 @@ class Entry(Waiting):
         "terminal",
     )
 
-    def __init__(self, seq: int, submission: Submission, created_at_ns: int) -> None:
+    def __init__(self, seq: int, submission: Submission, created_at_ns: int, news: News | None = None) -> None:
         super().__init__()
         self.seq = seq
         self.submission = submission
@@ -123,7 +123,7 @@ class Entry(Waiting):
         self.ending: Ending | None = None
         self.ended: asyncio.Future[None] | None = None
         """While its outcome is being made durable."""
-        self.log = Log()
+        self.log = Log(news)
         self.loose: list[Batch] = []
         """Batches that are in no part yet."""
         self.journaled = 0
@@ -256,9 +256,9 @@ def _submission(row: Row) -> Submission:
     )
 
 
-def entry_of(row: Row) -> Entry:
+def entry_of(row: Row, news: News) -> Entry:
     """An unfinished prediction as its submit left it; the journal says how it went on."""
-    entry = Entry(row["seq"], _submission(row), row["created_at_ns"])
+    entry = Entry(row["seq"], _submission(row), row["created_at_ns"], news)
     entry.created_event = row["created_event"]
     entry.log.append(0, [entry.created_event])
     return entry

@@ -31,8 +31,8 @@ from unspool import events as event
 from unspool import states
 from unspool.errors import BadCursor, IdempotencyMismatch, SpoolUnavailable, StaleAttempt, UnknownPrediction
 from unspool.events import TaskCode
-from unspool.spool.base import Claim, Submitted
-from unspool.spool.live import PAGE_BYTES, LocalWatch, Queue
+from unspool.spool.base import Claim, Spoken, Submitted
+from unspool.spool.live import PAGE_BYTES, LocalWatch, News, Queue
 from unspool.spool.record import (
     Ending,
     Entry,
@@ -106,6 +106,7 @@ class SqliteSpool:
         self.lease_s = lease_s
         self._clock = clock
         self._loop = asyncio.get_running_loop()
+        self._news = News()
         self._file = file
         self._entries: dict[str, Entry] = {}
         """Everything unfinished, by id."""
@@ -150,7 +151,7 @@ class SqliteSpool:
         return Submitted(entry.prediction(), new=True)
 
     def _enter(self, submission: Submission) -> Entry:
-        entry = Entry(self._next_seq, submission, self._clock())
+        entry = Entry(self._next_seq, submission, self._clock(), self._news)
         self._next_seq += 1
         position = self._queue(submission.model).put(entry)
         entry.created_event = event.created(submission.id, position)
@@ -284,9 +285,22 @@ class SqliteSpool:
         entry = self._running.get(id)
         if entry is None or entry.attempt != attempt:
             raise StaleAttempt(f"attempt {attempt} of {id} is not running")
-        if not events:
-            return
-        self._say(entry, attempt, events)
+        if events:
+            self._say(entry, attempt, events)
+
+    async def append_all(self, spoken: Iterable[Spoken]) -> list[Claim]:
+        """See `Spool.append_all`."""
+        running, talking, stale = self._running, self._talking, []
+        for said in spoken:
+            entry = running.get(said.id)
+            if entry is None or entry.attempt != said.attempt:
+                stale.append(Claim(said.id, said.attempt))
+            elif said.events:
+                entry.say(said.attempt, said.events)
+                talking[entry] = None
+        if talking:
+            self._commit_later()
+        return stale
 
     async def finish(self, id: str, attempt: int, status: Status, terminal: bytes) -> None:
         """See `Spool.finish`."""
@@ -501,7 +515,7 @@ class SqliteSpool:
         entry = self._entries.get(id)
         if entry is None:
             return LocalWatch()
-        watch = LocalWatch(on_close=entry.log.watches.discard)
+        watch = LocalWatch(entry.log, on_close=entry.log.watches.discard)
         entry.log.watches.add(watch)
         return watch
 
@@ -683,7 +697,7 @@ class SqliteSpool:
         self._next_seq = (await self._file.query("SELECT coalesce(max(seq), 0) + 1 FROM predictions"))[0][0]
         entries = {}
         for row in await self._file.query(UNFINISHED):
-            entries[row["seq"]] = entry = entry_of(row)
+            entries[row["seq"]] = entry = entry_of(row, self._news)
             self._entries[entry.submission.id] = entry
         for row in await self._file.query(LAST_PARTS):
             if row["seq"] in entries:

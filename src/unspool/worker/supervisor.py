@@ -54,12 +54,15 @@ class WorkerProcess:
     """A worker, as its parent sees it.
 
     Args:
-        on_said: receives each `Events` and `Finished`, one after the other, in the order in which they were said.
+        on_said: receives each `Events` and `Finished` in the order in which they were said, those of a turn together.
         on_loading: receives the progress of `setup` as finished event bytes. Both may be replaced until `load`.
     """
 
     def __init__(
-        self, file: str, on_said: Callable[[Events | Finished], Awaitable[None]], on_loading: Callable[[bytes], None]
+        self,
+        file: str,
+        on_said: Callable[[list[Events | Finished]], Awaitable[None]],
+        on_loading: Callable[[bytes], None],
     ) -> None:
         self._file = file
         self.on_said = on_said
@@ -234,9 +237,8 @@ class _Inbox(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         while True:
             frames, self._frames = self._frames, []
-            on_said = worker.on_said
-            for frame in frames:
-                await on_said(frame)
+            if frames:
+                await worker.on_said(frames)
             if self._frames:
                 continue
             if self._ended:
