@@ -26,6 +26,7 @@ from unspool.worker.protocol import (
     Splitter,
     Start,
     Stop,
+    Turn,
 )
 
 INFO = ModelInfo(
@@ -58,10 +59,13 @@ TO_HOST: list[tuple[Frame, bytes]] = [
     (Ready(), b"\x00\x00\x00\x07\x91\xa5Ready"),
     (LoadFailed("c", "d"), b"\x00\x00\x00\x10\x93\xaaLoadFailed\xa1c\xa1d"),
     (Heartbeat(), b"\x00\x00\x00\x0b\x91\xa9Heartbeat"),
-    (Events("p", 1, (b"{}", b"[]")), b"\x00\x00\x00\x14\x94\xa6Events\xa1p\x01\x92\xc4\x02{}\xc4\x02[]"),
     (
-        Finished("p", 1, Status.COMPLETED, b"{}", "why"),
-        b"\x00\x00\x00\x1f\x96\xa8Finished\xa1p\x01\xa9completed\xc4\x02{}\xa3why",
+        Turn((Events("p", 1, (b"{}", b"[]")),)),
+        b"\x00\x00\x00\x1b\x92\xa4Turn\x91\x94\xa6Events\xa1p\x01\x92\xc4\x02{}\xc4\x02[]",
+    ),
+    (
+        Turn((Finished("p", 1, Status.COMPLETED, b"{}", "why"),)),
+        b"\x00\x00\x00\x26\x92\xa4Turn\x91\x96\xa8Finished\xa1p\x01\xa9completed\xc4\x02{}\xa3why",
     ),
 ]
 
@@ -85,7 +89,7 @@ def test_what_a_worker_says(message: Frame, data: bytes):
 
 
 def test_every_frame_is_in_this_file():
-    assert sorted(words(TO_WORKER + TO_HOST)) == sorted(frame.__name__ for frame in Frame.__subclasses__())
+    assert sorted(set(words(TO_WORKER + TO_HOST))) == sorted(frame.__name__ for frame in Frame.__subclasses__())
 
 
 @pytest.mark.parametrize("data", [data for _, data in TO_WORKER], ids=words(TO_WORKER))
@@ -96,7 +100,7 @@ def test_a_host_does_not_listen_to_hosts(data: bytes):
 
 def test_event_bytes_go_through_unread():
     """Whatever they are."""
-    message = Events("p", 1, (b"\xff\x00 not json",))
+    message = Turn((Events("p", 1, (b"\xff\x00 not json",)),))
     (body,) = Splitter().feed(protocol.encode(message))
     assert protocol.to_host_decoder.decode(body) == message
 

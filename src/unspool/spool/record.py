@@ -208,11 +208,12 @@ class Entry(Waiting):
         """Adds events to the log and to what the file does not have yet."""
         self.loose.append(self.log.append(attempt, said))
 
-    def unjournaled(self) -> list[Said]:
-        """Takes the events that the journal does not have."""
-        fresh = self.loose[self.journaled :]
-        self.journaled = len(self.loose)
-        return [Said(self.seq, batch.attempt, batch.first, batch.events) for batch in fresh]
+    def move_unjournaled(self, records: list[State | Said]) -> None:
+        """Adds to `records` the events that the journal does not have."""
+        seq, loose = self.seq, self.loose
+        fresh = loose[self.journaled :] if self.journaled else loose
+        records += [Said(seq, batch.attempt, batch.first, batch.events) for batch in fresh]
+        self.journaled = len(loose)
 
     def take_parts(self) -> list[tuple[Any, ...]]:
         """Everything loose as rows of `parts`, as a rule one for each attempt."""

@@ -597,12 +597,17 @@ class SqliteSpool:
             entry.pin = entry.pin or self._next_journal_id
             records.append(entry.state())
             if entry.attempt == 0:
-                records += entry.unjournaled()
+                entry.move_unjournaled(records)
         self._changed.clear()
         if self._flush:
+            # Into the journal; or, when it would pin too much of that or is too large for memory, into its own parts.
             self._flush = False
             for entry in self._talking:
-                self._pack_events(entry, commit, records)
+                if entry.log.bytes < LIVE_BYTES and not self._pins_much(entry):
+                    entry.pin = entry.pin or self._next_journal_id
+                    entry.move_unjournaled(records)
+                else:
+                    self._pack_into_parts(entry, commit, records)
             self._talking.clear()
         if records:
             if self._next_journal_id % _CUT_EVERY_ROWS == 0:
@@ -610,14 +615,6 @@ class SqliteSpool:
                 transaction.cut_journal_below = self._journal_floor()
             transaction.journal, transaction.journal_id = encode_journal(records), self._next_journal_id
             self._next_journal_id += 1
-
-    def _pack_events(self, entry: Entry, commit: _Commit, records: list[State | Said]) -> None:
-        """Into the journal; or, when it would pin too much of that or is too large for memory, into its own parts."""
-        if not self._pins_much(entry) and entry.log.bytes < LIVE_BYTES:
-            entry.pin = entry.pin or self._next_journal_id
-            records += entry.unjournaled()
-        else:
-            self._pack_into_parts(entry, commit, records)
 
     def _pins_much(self, entry: Entry) -> bool:
         return entry.pin is not None and self._next_journal_id - entry.pin > JOURNAL_ROWS

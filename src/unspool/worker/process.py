@@ -56,6 +56,7 @@ from unspool.worker.protocol import (
     Splitter,
     Start,
     Stop,
+    Turn,
     encode,
     to_worker_decoder,
 )
@@ -65,6 +66,8 @@ INTERRUPT_AFTER_S = 0.3
 """A synchronous model that has not noticed a stop by then has `Cancelled` raised wherever it is."""
 MAX_UNSENT_EVENTS = 100_000
 """A model that is so far ahead of its host waits."""
+TURN_BYTES = 1024 * 1024
+"""More than this goes to the host in several turns."""
 SWITCH_INTERVAL_S = 0.001
 """How long a model in a tight loop can keep its events from being sent."""
 
@@ -312,10 +315,8 @@ class Worker:
 
     def _write(self) -> None:
         """The writer thread: what is there, in one write; then what has come meanwhile."""
-        take, waiting = self._said.get, self._said.qsize
         while True:
-            said = [take()]
-            said += [take() for _ in range(waiting())]
+            said = self._what_was_said()
             by_run: dict[_Key, list[bytes]] = {}
             finished: list[Finished] = []
             for key, what in said:
@@ -323,12 +324,23 @@ class Worker:
                     by_run.setdefault(key, []).append(what)
                 else:
                     finished.append(what)
-            frames = [encode(Events(id, attempt, tuple(some))) for (id, attempt), some in by_run.items()]
-            frames += map(encode, finished)
+            spoken = [Events(id, attempt, tuple(some)) for (id, attempt), some in by_run.items()]
             try:
-                self._out.sendall(b"".join(frames))
+                self._out.sendall(encode(Turn((*spoken, *finished))))
             except OSError:
                 os._exit(0)
+
+    def _what_was_said(self) -> list[tuple[_Key, bytes | Finished]]:
+        """All that waits, but for so much that a frame stays small beside what it may be."""
+        said = [self._said.get()]
+        size = 0
+        for _ in range(self._said.qsize()):
+            what = said[-1][1]
+            size += len(what) if isinstance(what, bytes) else 0
+            if size > TURN_BYTES:
+                break
+            said.append(self._said.get())
+        return said
 
     def _send(self, message: Frame) -> None:
         try:

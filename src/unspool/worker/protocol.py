@@ -4,7 +4,7 @@ Two socket pairs join them, so that output can never delay a cancel:
 
 control   host → worker  `Load`, `Start`, `Stop`, `Shutdown`
           worker → host  `Described` | `BadFile`, `Loading`, `Ready` | `LoadFailed`, `Heartbeat`
-events    worker → host  `Events`, `Finished`, in the order in which a run said them
+events    worker → host  `Turn`: what runs said, as `Events` and `Finished`, in the order in which they said it
 
 A frame is four bytes of length (big-endian), then the message as msgpack. Event JSON rides in it as bytes that
 nobody on the way looks into.
@@ -87,15 +87,19 @@ class Heartbeat(Frame, frozen=True):
     """The process is alive and can take the interpreter lock."""
 
 
-class Events(Frame, frozen=True):
-    """What a run said since the last frame."""
+class Saying(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """Part of a `Turn`."""
+
+
+class Events(Saying, frozen=True):
+    """What a run said since the last turn."""
 
     id: str
     attempt: int
     events: tuple[bytes, ...]
 
 
-class Finished(Frame, frozen=True):
+class Finished(Saying, frozen=True):
     """The last word of a run: its terminal event. Its slot is free."""
 
     id: str
@@ -106,8 +110,14 @@ class Finished(Frame, frozen=True):
     """For the log of the server, never for clients: the trace of what was raised."""
 
 
+class Turn(Frame, frozen=True):
+    """All that the runs of a worker said since the last one."""
+
+    said: tuple[Events | Finished, ...]
+
+
 ToWorker = Load | Start | Stop | Shutdown
-ToHost = Described | BadFile | Loading | Ready | LoadFailed | Heartbeat | Events | Finished
+ToHost = Described | BadFile | Loading | Ready | LoadFailed | Heartbeat | Turn
 
 _encoder = msgspec.msgpack.Encoder()
 to_worker_decoder = msgspec.msgpack.Decoder(ToWorker)

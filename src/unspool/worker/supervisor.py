@@ -34,12 +34,13 @@ from unspool.worker.protocol import (
     Start,
     Stop,
     ToHost,
+    Turn,
     encode,
     to_host_decoder,
 )
 
-MAX_UNREAD_FRAMES = 1_000
-"""More than so many frames of one worker wait in its socket until the host has caught up."""
+MAX_UNREAD = 1_000
+"""When the host is behind by more `Events` and `Finished` of one worker than these, the rest waits in its socket."""
 LAST_WORDS_S = 1.0
 """How long what a dead worker has said may take to arrive."""
 
@@ -209,7 +210,7 @@ class _Inbox(asyncio.Protocol):
 
     def __init__(self) -> None:
         self._splitter = Splitter()
-        self._frames: list[Events | Finished] = []
+        self._said: list[Events | Finished] = []
         self._news: asyncio.Future[None] | None = None
         self._transport: asyncio.Transport
         self._ended = False
@@ -218,9 +219,9 @@ class _Inbox(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
-        decode = to_host_decoder.decode
-        self._frames += [cast("Events | Finished", decode(frame)) for frame in self._splitter.feed(data)]
-        if len(self._frames) > MAX_UNREAD_FRAMES:
+        for frame in self._splitter.feed(data):
+            self._said += cast(Turn, to_host_decoder.decode(frame)).said
+        if len(self._said) > MAX_UNREAD:
             self._transport.pause_reading()
         self._tell()
 
@@ -236,10 +237,10 @@ class _Inbox(asyncio.Protocol):
         """Hands over every frame until the other end is gone."""
         loop = asyncio.get_running_loop()
         while True:
-            frames, self._frames = self._frames, []
-            if frames:
-                await worker.on_said(frames)
-            if self._frames:
+            said, self._said = self._said, []
+            if said:
+                await worker.on_said(said)
+            if self._said:
                 continue
             if self._ended:
                 return
