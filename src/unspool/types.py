@@ -143,6 +143,10 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     """How long it may wait for its first attempt."""
     on_disconnect: OnDisconnect = "continue"
     base64_output: bool = False
+    webhook_url: str | None = None
+    """Where to send the prediction when it has ended."""
+    base_url: str = ""
+    """How its client reached this server: the base of URLs in what is sent later."""
     idempotency_key: str | None = None
     fingerprint: bytes = b""
     """Digest of what a repeated `idempotency_key` has to repeat: model, inputs and options."""
@@ -165,6 +169,8 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     start_timeout_s: float | None
     on_disconnect: OnDisconnect
     base64_output: bool
+    webhook_url: str | None = None
+    base_url: str = ""
     cancel_requested: bool
     created_at_ns: int
     started_at_ns: int | None

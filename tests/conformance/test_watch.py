@@ -5,7 +5,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from unspool.spool.base import Spool, Watch
+from unspool.spool.base import Spool
+from unspool.spool.watch import Watch
 from unspool.states import Status
 from unspool.types import START
 

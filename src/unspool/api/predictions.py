@@ -33,7 +33,7 @@ from unspool.errors import (
 from unspool.events import TaskCode
 from unspool.model import RESERVED_FIELDS
 from unspool.spool import Spool
-from unspool.spool.base import Watch
+from unspool.spool.watch import Watch
 from unspool.states import Status
 from unspool.types import START, Cursor, OnDisconnect, Prediction, Submission
 

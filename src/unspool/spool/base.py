@@ -26,9 +26,10 @@ nothing was changed.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from types import TracebackType
-from typing import NamedTuple, Protocol, Self
+from typing import NamedTuple, Protocol
 
+from unspool.spool.deliveries import Deliveries
+from unspool.spool.watch import Watch
 from unspool.states import Status
 from unspool.types import Cursor, ModelInfo, Page, Prediction, Submission
 
@@ -66,47 +67,16 @@ class Spoken(Protocol):
         ...
 
 
-class Tail(Protocol):
-    """A reader that has seen everything there is, and takes what is new without being woken."""
-
-    @property
-    def after(self) -> Cursor:
-        """The last event that it has seen."""
-        ...
-
-    def take(self, page: Page) -> bool:
-        """Offers the next page, which is not empty. If it is taken, `after` is its end. `False` wakes the waiter."""
-        ...
-
-
-class Watch(Protocol):
-    """Wake-ups about one thing, for one waiter. Use it as a context manager, or close it."""
-
-    async def wait(self, timeout_s: float, tail: Tail | None = None) -> bool:
-        """Returns `True` at the next wake-up, or at once if there was one since the last wait; `False` after
-        `timeout_s` seconds without any news.
-
-        Args:
-            tail: where this is cheaper, it is fed with new pages in place of a wake-up. An implementation need not.
-        """
-        ...
-
-    def close(self) -> None:
-        """No more wake-ups. Closing twice is allowed."""
-        ...
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None: ...
-
-
 class Spool(Protocol):
     """The store of predictions and their logs. All methods are called from one event loop."""
 
     lease_s: float
     """How long a claim holds without being renewed, in seconds."""
+
+    @property
+    def deliveries(self) -> Deliveries:
+        """The webhooks that are owed. Whatever ends a prediction makes its delivery due in the same step."""
+        ...
 
     # A prediction's life, in the order in which it happens
 

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Generic, Self, TypeVar
 
 from unspool.events import PROGRESS_PREFIX
-from unspool.spool.base import Tail
+from unspool.spool.watch import Tail
 from unspool.types import START, Batch, Cursor, Page
 
 TAIL_LIMIT = 1_000

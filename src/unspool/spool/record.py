@@ -25,7 +25,7 @@ Row = Mapping[str, Any]
 COLUMNS = (
     "seq, id, model, owner, input, max_attempts, run_timeout_s, start_timeout_s, on_disconnect, base64_output,"
     " idempotency_key, fingerprint, created_at_ns, created_event, status, attempt, failures, cancel_requested,"
-    " started_at_ns, finished_at_ns, terminal, terminal_attempt, terminal_n"
+    " started_at_ns, finished_at_ns, terminal, terminal_attempt, terminal_n, webhook_url, base_url"
 )
 
 
@@ -149,6 +149,8 @@ class Entry(Waiting):
             start_timeout_s=asked.start_timeout_s,
             on_disconnect=asked.on_disconnect,
             base64_output=asked.base64_output,
+            webhook_url=asked.webhook_url,
+            base_url=asked.base_url,
             cancel_requested=self.cancel_requested,
             created_at_ns=self.created_at_ns,
             started_at_ns=self.started_at_ns,
@@ -175,6 +177,8 @@ class Entry(Waiting):
             self.created_at_ns,
             self.created_event,
             *self.outcome(),
+            asked.webhook_url,
+            asked.base_url,
         )
 
     def outcome(self) -> tuple[Any, ...]:
@@ -252,6 +256,8 @@ def _submission(row: Row) -> Submission:
         start_timeout_s=row["start_timeout_s"],
         on_disconnect=row["on_disconnect"],
         base64_output=bool(row["base64_output"]),
+        webhook_url=row["webhook_url"],
+        base_url=row["base_url"],
         idempotency_key=row["idempotency_key"],
         fingerprint=row["fingerprint"],
     )

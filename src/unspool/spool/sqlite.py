@@ -32,6 +32,7 @@ from unspool import states
 from unspool.errors import BadCursor, IdempotencyMismatch, SpoolUnavailable, StaleAttempt, UnknownPrediction
 from unspool.events import TaskCode
 from unspool.spool.base import Claim, Spoken, Submitted
+from unspool.spool.deliveries import target_of
 from unspool.spool.live import PAGE_BYTES, LocalWatch, News, Queue
 from unspool.spool.record import (
     Ending,
@@ -46,6 +47,7 @@ from unspool.spool.record import (
     replay,
     size_of,
 )
+from unspool.spool.sqlite_deliveries import SqliteDeliveries
 from unspool.spool.sqlite_file import (
     ANY_PART_AFTER,
     IDEMPOTENT,
@@ -108,6 +110,7 @@ class SqliteSpool:
         self._loop = asyncio.get_running_loop()
         self._news = News()
         self._file = file
+        self.deliveries = SqliteDeliveries(file)
         self._entries: dict[str, Entry] = {}
         """Everything unfinished, by id."""
         self._recent: OrderedDict[str, Entry] = OrderedDict()
@@ -592,6 +595,7 @@ class SqliteSpool:
         for entry in commit.ending:
             transaction.outcomes.append((entry.seq, *entry.outcome()))
             transaction.parts += entry.take_parts()
+            self._pack_delivery(entry, commit)
         records: list[State | Said] = []
         for entry in self._changed:
             entry.pin = entry.pin or self._next_journal_id
@@ -615,6 +619,12 @@ class SqliteSpool:
                 transaction.cut_journal_below = self._journal_floor()
             transaction.journal, transaction.journal_id = encode_journal(records), self._next_journal_id
             self._next_journal_id += 1
+
+    def _pack_delivery(self, entry: Entry, commit: _Commit) -> None:
+        url, ending = entry.submission.webhook_url, entry.ending
+        if url is not None and ending is not None:
+            commit.transaction.deliveries.append((entry.submission.id, target_of(url), ending.finished_at_ns))
+            commit.then.append(self.deliveries.wake)
 
     def _pins_much(self, entry: Entry) -> bool:
         return entry.pin is not None and self._next_journal_id - entry.pin > JOURNAL_ROWS

@@ -57,7 +57,9 @@ CREATE TABLE IF NOT EXISTS predictions (
     finished_at_ns INTEGER,
     terminal BLOB,
     terminal_attempt INTEGER,
-    terminal_n INTEGER
+    terminal_n INTEGER,
+    webhook_url TEXT,
+    base_url TEXT NOT NULL
 );
 CREATE INDEX IF NOT EXISTS unfinished ON predictions (seq) WHERE finished_at_ns IS NULL;
 CREATE INDEX IF NOT EXISTS by_idempotency_key ON predictions (owner, idempotency_key, seq)
@@ -73,6 +75,32 @@ CREATE TABLE IF NOT EXISTS parts (
 CREATE TABLE IF NOT EXISTS journal (id INTEGER PRIMARY KEY, data BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS models (id TEXT PRIMARY KEY, info BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS secrets (name TEXT PRIMARY KEY, value BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS deliveries (
+    id TEXT PRIMARY KEY,
+    target TEXT NOT NULL,
+    state TEXT NOT NULL DEFAULT 'pending',
+    tries INTEGER NOT NULL DEFAULT 0,
+    round INTEGER NOT NULL DEFAULT 1,
+    next_try_at_ns INTEGER
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS pending_deliveries ON deliveries (target, next_try_at_ns) WHERE next_try_at_ns IS NOT NULL;
+CREATE TABLE IF NOT EXISTS delivery_tries (
+    id TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    started_at_ns INTEGER NOT NULL,
+    duration_ns INTEGER NOT NULL,
+    http_status INTEGER,
+    error TEXT NOT NULL,
+    answer BLOB NOT NULL,
+    next_try_at_ns INTEGER,
+    PRIMARY KEY (id, number)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS webhook_secrets (
+    owner TEXT PRIMARY KEY,
+    current TEXT NOT NULL,
+    previous TEXT,
+    previous_until_ns INTEGER
+);
 PRAGMA user_version = 1;
 """
 
@@ -97,6 +125,7 @@ _NEW_VALUES = ", ".join(f"{name} = new.column{number}" for number, name in enume
 _UPDATE = f"UPDATE predictions SET {_NEW_VALUES} FROM (VALUES {{}}) AS new WHERE seq = new.column1"  # noqa: S608
 _INSERT = f"INSERT INTO predictions ({COLUMNS}) VALUES {{}}"  # noqa: S608
 _INSERT_PARTS = "INSERT INTO parts (seq, attempt, last, first, events) VALUES {}"
+_INSERT_DELIVERIES = "INSERT INTO deliveries (id, target, next_try_at_ns) VALUES {}"
 
 
 class Transaction:
@@ -108,6 +137,8 @@ class Transaction:
         self.outcomes: list[tuple[Any, ...]] = []
         """Rows that end: seq, then in the order of `OUTCOME`."""
         self.parts: list[tuple[Any, ...]] = []
+        self.deliveries: list[tuple[str, str, int]] = []
+        """Webhooks that become due: id of the prediction, target, when."""
         self.journal: bytes | None = None
         self.journal_id = 0
         self.cut_journal_below = 0
@@ -172,6 +203,7 @@ class SqliteFile:
             _many_rows(connection, _INSERT, transaction.predictions)
             _many_rows(connection, _UPDATE, transaction.outcomes)
             _many_rows(connection, _INSERT_PARTS, transaction.parts)
+            _many_rows(connection, _INSERT_DELIVERIES, transaction.deliveries)
             if transaction.journal is not None:
                 row = (transaction.journal_id, transaction.journal)
                 connection.execute("INSERT INTO journal VALUES (?, ?)", row)

@@ -1,0 +1,44 @@
+"""How parts of a spool tell that there may be something new. Part of their contracts."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Protocol, Self
+
+from unspool.types import Cursor, Page
+
+
+class Tail(Protocol):
+    """A reader that has seen everything there is, and takes what is new without being woken."""
+
+    @property
+    def after(self) -> Cursor:
+        """The last event that it has seen."""
+        ...
+
+    def take(self, page: Page) -> bool:
+        """Offers the next page, which is not empty. If it is taken, `after` is its end. `False` wakes the waiter."""
+        ...
+
+
+class Watch(Protocol):
+    """Wake-ups about one thing, for one waiter. Use it as a context manager, or close it."""
+
+    async def wait(self, timeout_s: float, tail: Tail | None = None) -> bool:
+        """Returns `True` at the next wake-up, or at once if there was one since the last wait; `False` after
+        `timeout_s` seconds without any news.
+
+        Args:
+            tail: where this is cheaper, it is fed with new pages in place of a wake-up. An implementation need not.
+        """
+        ...
+
+    def close(self) -> None:
+        """No more wake-ups. Closing twice is allowed."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None: ...
