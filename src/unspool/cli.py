@@ -24,6 +24,8 @@ def _settings_table() -> str:
     for name, field in Settings.model_fields.items():
         default = field.get_default(call_default_factory=True)
         shown = "none" if default in (None, []) else f"{default}"
+        if default and isinstance(default, list):
+            shown = ",".join(f"{item:g}" for item in default)
         lines.append(f"UNSPOOL_{name.upper()} — {field.description} [default: {shown}]\n")
     return "\n".join(lines)
 

@@ -39,6 +39,23 @@ class Settings(BaseSettings):
     )
     drain_timeout_s: float = Field(10, ge=0, description="how long a stop waits for runs to finish")
 
+    webhook_allow_http: bool = Field(False, description="whether webhooks may go to plain http")
+    webhook_allow_hosts: Annotated[list[str], NoDecode] = Field(
+        default_factory=list, description="hosts that webhooks may go to though they are not public, with commas"
+    )
+    webhook_timeout_s: float = Field(10, gt=0, description="how long one try to send a webhook may take")
+    webhook_retry_delays_s: Annotated[list[float], NoDecode] = Field(
+        [1, 5, 30, 120, 600], description="waits between tries to send a webhook, each ±20 %, with commas"
+    )
+    webhook_max_retry_after_s: float = Field(
+        3600, ge=0, description="longest wait that a receiver can ask for with Retry-After"
+    )
+    webhook_concurrency: int = Field(512, ge=1, description="webhooks that are sent at once")
+    webhook_concurrency_per_host: int = Field(16, ge=1, description="webhooks that are sent to one host at once")
+    webhook_overlap_s: float = Field(
+        86_400, ge=0, description="how long the webhook secret before a rotation goes on being good"
+    )
+
     cancel_grace_s: float = Field(2, ge=0, description="how long a cancelled run may take to stop by itself")
     kill_grace_s: float = Field(1, ge=0, description="time between SIGTERM and SIGKILL of a worker")
     heartbeat_timeout_s: float = Field(60, gt=1, description="silence after which a worker is killed")
@@ -47,9 +64,16 @@ class Settings(BaseSettings):
     max_restart_backoff_s: float = Field(60, gt=0, description="longest wait before a worker is restarted")
     lease_s: float = Field(30, gt=1, description="how long a claim holds without being renewed")
 
-    @field_validator("cors_origins", mode="before")
+    @field_validator("cors_origins", "webhook_allow_hosts", "webhook_retry_delays_s", mode="before")
     @classmethod
     def _split_at_commas(cls, value: object) -> object:
         if not isinstance(value, str):
             return value
-        return [origin.strip() for origin in value.split(",") if origin.strip()]
+        return [item.strip() for item in value.split(",") if item.strip()]
+
+    @field_validator("webhook_retry_delays_s")
+    @classmethod
+    def _waits_are_not_negative(cls, value: list[float]) -> list[float]:
+        if any(not 0 <= delay_s < float("inf") for delay_s in value):
+            raise ValueError("a wait is a number of seconds from 0")
+        return value

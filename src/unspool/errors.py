@@ -14,6 +14,7 @@ UnspoolError
 │   ├── UnknownModel             404 unknown_model
 │   ├── MethodNotAllowed         405 method_not_allowed
 │   ├── IdempotencyMismatch      409 idempotency_mismatch
+│   ├── Conflict                 409 conflict
 │   ├── TooLarge                 413 too_large
 │   ├── UnsupportedMediaType     415 unsupported_media_type
 │   ├── Internal                 500 internal
@@ -87,7 +88,7 @@ class StreamingNotSupported(ClientError):
 
 
 class WebhookRefused(ClientError):
-    """The webhook of this request cannot be promised."""
+    """A webhook to where this server does not send."""
 
     code = "webhook_refused"
 
@@ -131,6 +132,13 @@ class IdempotencyMismatch(ClientError):
 
     http_status = 409
     code = "idempotency_mismatch"
+
+
+class Conflict(ClientError):
+    """Not possible as things stand with what is asked for."""
+
+    http_status = 409
+    code = "conflict"
 
 
 class TooLarge(ClientError):

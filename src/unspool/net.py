@@ -14,6 +14,7 @@ import asyncio
 import socket
 import threading
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any
 
@@ -28,6 +29,8 @@ Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 
 EARLY_LOOKUP_S = 2.0
 """How long `check_url` waits for the DNS."""
+MAX_LOOKUPS = 256
+"""Names that the DNS is asked for at once."""
 
 _NOT_PUBLIC_4 = [
     IPv4Network(network)
@@ -86,40 +89,50 @@ def _is_public(address: IPv4Address | IPv6Address) -> bool:
     return address in _PUBLIC_6 and not any(address in network for network in _NOT_PUBLIC_6)
 
 
+_Name = tuple[asyncio.AbstractEventLoop, str, int]
+_looking: dict[_Name, asyncio.Future[list[str]]] = {}
+"""What the DNS is being asked. Threads that it keeps waiting cannot be stopped, so there are never two for one name."""
+
+
 async def look_up(host: str, port: int) -> list[str]:
     """The addresses of a name, from the system's resolver (`getaddrinfo`).
 
     In a thread of its own: a DNS server that does not answer holds up neither other names nor the end of the process.
 
     Raises:
-        OSError: there are none, or the DNS does not answer.
+        OSError: there are none, the DNS does not answer, or it leaves `MAX_LOOKUPS` other questions unanswered.
     """
-    loop = asyncio.get_running_loop()
-    found: asyncio.Future[list[str]] = loop.create_future()
+    name = (asyncio.get_running_loop(), host, port)
+    if name not in _looking:
+        if len(_looking) >= MAX_LOOKUPS:
+            raise OSError("the DNS is too slow")
+        _looking[name] = name[0].create_future()
+        threading.Thread(target=_look, args=[name], name="unspool-dns", daemon=True).start()
+    return list(await asyncio.shield(_looking[name]))
 
-    def tell(addresses: list[str], error: Exception | None) -> None:
-        if found.done():
-            return
-        if error is None:
-            found.set_result(addresses)
-        else:
-            found.set_exception(error)
 
-    def look() -> None:
-        addresses: list[str] = []
-        failed: Exception | None = None
-        try:
-            answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            addresses = list(dict.fromkeys(str(answer[4][0]) for answer in answers))
-        except UnicodeError:
-            failed = OSError(f"{host[:100]!r} is no host name")
-        except OSError as error:
-            failed = error
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(tell, addresses, failed)
+def _look(name: _Name) -> None:
+    loop, host, port = name
+    addresses: list[str] = []
+    failure: OSError | None = None
+    try:
+        answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        addresses = list(dict.fromkeys(str(answer[4][0]) for answer in answers))
+    except UnicodeError:
+        failure = OSError(f"{host[:100]!r} is no host name")
+    except OSError as error:
+        failure = error
+    with suppress(RuntimeError):  # the loop is closed; nobody asks any more
+        loop.call_soon_threadsafe(_tell, name, addresses, failure)
 
-    threading.Thread(target=look, name="unspool-dns", daemon=True).start()
-    return await found
+
+def _tell(name: _Name, addresses: list[str], failure: OSError | None) -> None:
+    found = _looking.pop(name)
+    if failure is None:
+        found.set_result(addresses)
+    else:
+        found.set_exception(failure)
+        found.exception()  # whoever asked may have gone
 
 
 class _Policy:

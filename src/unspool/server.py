@@ -26,6 +26,8 @@ from unspool.api.stream import Viewers
 from unspool.config import Settings
 from unspool.host import Host
 from unspool.spool import Spool, open_spool
+from unspool.views import Views
+from unspool.webhooks import Deliverer
 
 CONNECTION_BUFFER_BYTES = 64 * 1024
 """What the HTTP server keeps for a client that does not read, beside the socket's own buffer. Also the longest head of
@@ -61,9 +63,12 @@ async def _serve(spool: Spool, file: str, settings: Settings, on_listening: Call
     starting = asyncio.create_task(host.start())
     catalog = Catalog(spool, starting)
     await catalog.refresh()
-    app = App(spool, catalog, Auth(key, await spool.secret()), viewers, settings, host.models)
+    auth = Auth(key, await spool.secret())
+    views = Views(spool, auth.stream_token)
+    app = App(spool, catalog, auth, viewers, views, settings, host.models)
     stop = _stop_signals()
     http = _Http(app, settings)
+    delivering = asyncio.create_task(Deliverer(spool, views, settings).run())
     background = [asyncio.ensure_future(work) for work in (viewers.drop_stalled(), catalog.keep_fresh())]
     try:
         on_listening(await http.start(), key)
@@ -77,9 +82,11 @@ async def _serve(spool: Spool, file: str, settings: Settings, on_listening: Call
     finally:
         app.draining = True
         await host.stop()
+        delivering.cancel()
         viewers.close()
         await app.close()
         await http.stop()
+        await asyncio.wait([delivering])
         for task in [starting, *background]:
             task.cancel()
 

@@ -17,6 +17,7 @@ from unspool.api.stream import Viewers
 from unspool.config import Settings
 from unspool.host import Host
 from unspool.spool import open_spool
+from unspool.views import Views
 
 KEY = "key-of-the-test"
 SOURCE = """
@@ -40,11 +41,13 @@ async def stream_resume_and_poll(folder: Path) -> None:
     host = Host(spool, str(folder / "shout.py"), settings)
     starting = asyncio.create_task(host.start())
     viewers = Viewers(spool, settings)
+    auth = Auth(KEY, await spool.secret())
     app = App(
         spool,
         Catalog(spool, starting),
-        Auth(KEY, await spool.secret()),
+        auth,
         viewers,
+        Views(spool, auth.stream_token),
         settings,
         health=lambda: host.models(),
     )

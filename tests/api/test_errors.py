@@ -315,20 +315,6 @@ def test_a_model_that_does_not_stream_can_be_polled(client: Client) -> None:
     assert client.finished(client.submit("test/no-stream", prompt="polled")["id"])["outputs"] == ["polled"]
 
 
-@pytest.mark.parametrize("how", ["body", "query", "unencoded query"])
-def test_a_webhook_that_cannot_be_delivered_is_refused(client: Client, how: str) -> None:
-    target = "https://example.com/hook?a=b&c=d"
-    path = {"body": "", "query": "?webhook=https%3A%2F%2Fexample.com%2Fhook", "unencoded query": f"?webhook={target}"}
-    body = {"prompt": "x"} | ({"webhook_url": target} if how == "body" else {})
-    answer = client.http.post(f"test/echo{path[how]}", json=body)
-    says(
-        answer,
-        400,
-        "webhook_refused",
-        "This server does not deliver webhooks. Poll the prediction or follow its stream.",
-    )
-
-
 def test_base64_output_with_a_webhook_is_refused_as_such(client: Client) -> None:
     body = {"prompt": "x", "enable_base64_output": True, "webhook_url": "https://example.com/hook"}
     says(

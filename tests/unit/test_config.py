@@ -21,6 +21,14 @@ DEFAULTS = {
     "stalled_viewer_s": 60,
     "disconnect_grace_s": 5,
     "drain_timeout_s": 10,
+    "webhook_allow_http": False,
+    "webhook_allow_hosts": [],
+    "webhook_timeout_s": 10,
+    "webhook_retry_delays_s": [1, 5, 30, 120, 600],
+    "webhook_max_retry_after_s": 3600,
+    "webhook_concurrency": 512,
+    "webhook_concurrency_per_host": 16,
+    "webhook_overlap_s": 86_400,
     "cancel_grace_s": 2,
     "kill_grace_s": 1,
     "heartbeat_timeout_s": 60,
@@ -73,6 +81,11 @@ def test_origins_may_be_given_as_a_list():
     assert Settings(cors_origins=["https://a.example"]).cors_origins == ["https://a.example"]
 
 
+def test_waits_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("UNSPOOL_WEBHOOK_RETRY_DELAYS_S", "0.5, 2,30")
+    assert Settings().webhook_retry_delays_s == [0.5, 2, 30]
+
+
 def test_an_unknown_setting_is_refused():
     with pytest.raises(ValidationError, match="prot"):
         Settings(prot=1)
@@ -91,6 +104,9 @@ def test_an_unknown_setting_is_refused():
         ("disconnect_grace_s", -1),
         ("load_attempts", 0),
         ("lease_s", 1),
+        ("webhook_retry_delays_s", "1,-1"),
+        ("webhook_retry_delays_s", "1,soon"),
+        ("webhook_timeout_s", 0),
     ],
 )
 def test_a_value_that_cannot_work_is_refused_by_name(name: str, value: object):
@@ -98,10 +114,11 @@ def test_a_value_that_cannot_work_is_refused_by_name(name: str, value: object):
         Settings(**{name: value})
 
 
-@pytest.mark.parametrize("name", [name for name, value in DEFAULTS.items() if isinstance(value, int | float)])
+@pytest.mark.parametrize("name", [name for name, value in DEFAULTS.items() if type(value) in (int, float)])
 def test_every_number_has_its_unit_in_its_name(name: str):
-    """Or it is one of the two that count things."""
-    assert name.endswith(("_s", "_bytes")) or name in {"port", "load_attempts"}
+    """Or it is one of those that count things."""
+    counts = {"port", "load_attempts", "webhook_concurrency", "webhook_concurrency_per_host"}
+    assert name.endswith(("_s", "_bytes")) or name in counts
 
 
 @pytest.mark.parametrize("name", Settings.model_fields)

@@ -34,7 +34,7 @@ WIRE = {
 BEYOND_THE_WIRE = {"method_not_allowed": 405}
 """Ours: what HTTP asks for and `wire.md` does not mention."""
 
-NOT_ANSWERED_YET = {"forbidden", "conflict", "rate_limited", "queue_full"}
+NOT_ANSWERED_YET = {"forbidden", "rate_limited", "queue_full"}
 """Nothing in the server gives these answers so far; whoever adds one takes it out of here."""
 
 

@@ -17,21 +17,22 @@ MAY_IMPORT: dict[str, list[str]] = {
     "model": L0,
     "net": L0,
     "spool": [*L0, "spool"],
+    "views": [*L0, "spool"],
     "unspool": ["errors", "model"],
     # L2: the child and its parent
     "worker": [*L0, "model", "worker"],
     # L3: claim and feed; deliver; store outputs
     **{
-        name: [*L0, "model", "net", "spool", "worker", "host", "webhooks", "files", "metrics"]
+        name: [*L0, "model", "net", "spool", "views", "worker", "host", "webhooks", "files", "metrics"]
         for name in ("host", "webhooks", "files", "metrics")
     },
     # L4: HTTP; handlers and workers meet in the spool only
-    "api": [*L0, "model", "net", "spool", "webhooks", "files", "metrics", "api"],
+    "api": [*L0, "model", "net", "spool", "views", "webhooks", "files", "metrics", "api"],
     # Beside them: ready-made models, loaded in workers; the SDK
     "engines": [*L0, "model", "engines"],
     "client": [*L0, "client"],
     # L5: what puts it together
-    "server": [*L0, "model", "spool", "host", "webhooks", "files", "metrics", "api"],
+    "server": [*L0, "model", "spool", "views", "host", "webhooks", "files", "metrics", "api"],
     "demo": [*L0, "model", "engines", "demo", "unspool"],
     "cli": [*L0, "server", "demo", "unspool"],
     "__main__": ["cli"],

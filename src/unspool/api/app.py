@@ -22,10 +22,12 @@ from unspool.api.models import Catalog
 from unspool.api.predictions import Predictions
 from unspool.api.responses import Answer, Headers, Json, error_answer
 from unspool.api.stream import Viewers
+from unspool.api.webhooks import Webhooks
 from unspool.config import Settings
 from unspool.errors import ClientError, Internal, MethodNotAllowed, NotFound, SpoolUnavailable, Unavailable
 from unspool.model import RESERVED_SEGMENTS
 from unspool.spool import Spool
+from unspool.views import Views
 
 Handler = Callable[[Request], Awaitable[Answer]]
 
@@ -119,6 +121,7 @@ class App:
         catalog: Catalog,
         auth: Auth,
         viewers: Viewers,
+        views: Views,
         settings: Settings,
         health: Callable[[], Mapping[str, str]],
     ) -> None:
@@ -131,7 +134,8 @@ class App:
         self._closing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._answering = 0
         self._answered = asyncio.Event()
-        self._router = self._routes(Predictions(spool, catalog, auth, viewers, settings, self._closing))
+        predictions = Predictions(spool, catalog, auth, viewers, views, settings, self._closing)
+        self._router = self._routes(predictions, Webhooks(spool, auth, predictions.own, settings))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI application."""
@@ -158,7 +162,7 @@ class App:
             self._answered.clear()
             await self._answered.wait()
 
-    def _routes(self, predictions: Predictions) -> Router:
+    def _routes(self, predictions: Predictions, webhooks: Webhooks) -> Router:
         routes = [
             self._route("/health/live", GET=self._live),
             self._route("/health/ready", GET=self._ready),
@@ -172,6 +176,9 @@ class App:
                 self._route(f"{one}/stream", GET=predictions.stream),
                 self._route(f"{one}/events", GET=predictions.events),
                 self._route(f"{one}/cancel", POST=predictions.cancel),
+                self._route(f"{one}/deliveries", GET=webhooks.deliveries, POST=webhooks.send_again),
+                self._route(f"{base}/webhook/secret", GET=webhooks.secret),
+                self._route(f"{base}/webhook/secret/rotate", POST=webhooks.rotate),
                 Route(f"{base}/{{model_id:path}}", self._submit_to(predictions)),
             ]
         nothing = Endpoint({}, self._cors_origins, exists=lambda request: False)

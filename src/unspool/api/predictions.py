@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 import secrets
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any, Literal, cast
 
 import msgspec
@@ -17,25 +16,24 @@ from unspool.api.auth import Auth
 from unspool.api.models import Catalog, ServedModel, invalid_input
 from unspool.api.responses import Answer, Json, NoContent, Stream
 from unspool.api.stream import READ_LIMIT, Viewers, resume_point
+from unspool.api.webhooks import take_webhook, webhook_url
 from unspool.config import Settings
 from unspool.errors import (
     BadCursor,
     BadJson,
     BadQuery,
-    Base64WithWebhook,
     NotFound,
     StreamingNotSupported,
     TooLarge,
     UnknownPrediction,
     UnsupportedMediaType,
-    WebhookRefused,
 )
 from unspool.events import TaskCode
 from unspool.model import RESERVED_FIELDS
 from unspool.spool import Spool
 from unspool.spool.watch import Watch
-from unspool.states import Status
 from unspool.types import START, Cursor, OnDisconnect, Prediction, Submission
+from unspool.views import Views
 
 MAX_WAIT_S = 600
 MAX_POLL_WAIT_S = 60
@@ -58,6 +56,7 @@ class Predictions:
         catalog: Catalog,
         auth: Auth,
         viewers: Viewers,
+        views: Views,
         settings: Settings,
         closing: asyncio.Future[None],
     ) -> None:
@@ -66,6 +65,7 @@ class Predictions:
         self._catalog = catalog
         self._auth = auth
         self._viewers = viewers
+        self._views = views
         self._settings = settings
 
     # Submit
@@ -85,7 +85,7 @@ class Predictions:
             raise StreamingNotSupported(
                 f"{model_id} does not stream. Leave out 'stream' and poll the prediction's urls.get, or use a webhook."
             )
-        submission = _submission(request, served, owner, fields, body)
+        submission = await self._submission(request, served, owner, fields, body)
         submitted = await self._spool.submit(submission)
         return await self._answer(request, submitted.prediction, form, wait_s)
 
@@ -114,6 +114,17 @@ class Predictions:
             described |= {"status": "processing", "code": int(TaskCode.TIMEOUT), "error": message, "outputs": []}
         return Json(described, headers)
 
+    async def _submission(
+        self, request: Request, served: ServedModel, owner: str, fields: Mapping[str, Any], inputs: dict[str, Any]
+    ) -> Submission:
+        """What is asked for, if it is right in every part."""
+        request, in_query = take_webhook(request)
+        webhook = await webhook_url(in_query, fields, self._settings)
+        return _submission(request, served, owner, fields, inputs, webhook, self._base_url(request))
+
+    def _base_url(self, request: Request) -> str:
+        return self._settings.public_url or str(request.base_url)
+
     async def _wait(self, prediction: Prediction, seconds: float) -> Prediction:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
@@ -138,7 +149,7 @@ class Predictions:
 
     async def get(self, request: Request) -> Answer:
         """`GET /api/v3/predictions/{id}` and `…/result`."""
-        prediction = await self._own(request)
+        prediction = await self.own(request)
         described = await self._describe(request, prediction)
         if _flag(request, "logs"):
             described["logs"] = await self._logs(prediction.id)
@@ -146,10 +157,10 @@ class Predictions:
 
     async def cancel(self, request: Request) -> Answer:
         """`POST /api/v3/predictions/{id}/cancel`."""
-        prediction = await self._own(request)
+        prediction = await self.own(request)
         return Json(await self._describe(request, await self._spool.cancel(prediction.id)))
 
-    async def _own(self, request: Request) -> Prediction:
+    async def own(self, request: Request) -> Prediction:
         """The prediction of the path, if it is of the key that asks."""
         owner = self._auth.owner(request.headers.get("authorization"))
         prediction = await self._find(request.path_params["id"])
@@ -176,45 +187,7 @@ class Predictions:
         return found
 
     async def _describe(self, request: Request, prediction: Prediction) -> dict[str, Any]:
-        """The prediction object (`wavespeed-v3.md` §1.2, `wire.md` §4)."""
-        terminal = _decode(prediction.terminal) if prediction.terminal else {}
-        outputs = terminal.get("outputs", [])
-        timings = {"inference": 0, **terminal.get("timings", {})}
-        described = {
-            "id": prediction.id,
-            "model": prediction.model,
-            "status": prediction.status,
-            "outputs": outputs,
-            "urls": self._urls(request, prediction.id),
-            "has_nsfw_contents": [False] * len(outputs),
-            "created_at": _rfc3339(prediction.created_at_ns),
-            "error": terminal.get("error", ""),
-            "timings": timings,
-            "executionTime": timings["inference"],
-            "progress": await self._percentage(prediction),
-            "attempt": prediction.attempt,
-        }
-        if "code" in terminal:
-            described["code"] = terminal["code"]
-        if "usage" in terminal:
-            described["usage"] = terminal["usage"]
-        return described
-
-    async def _percentage(self, prediction: Prediction) -> float:
-        if prediction.status is Status.COMPLETED:
-            return 100
-        said = await self._spool.last_progress(prediction.id)
-        percentage: float = _decode(said)["percentage"] if said else 0
-        return percentage
-
-    def _urls(self, request: Request, id: str) -> dict[str, str]:
-        base = (self._settings.public_url or str(request.base_url)).rstrip("/")
-        path = f"{base}/api/v3/predictions/{id}"
-        return {
-            "get": f"{path}/result",
-            "stream": f"{path}/stream?token={self._auth.stream_token(id)}",
-            "cancel": f"{path}/cancel",
-        }
+        return await self._views.describe(prediction, self._base_url(request))
 
     # Follow
 
@@ -229,10 +202,10 @@ class Predictions:
         return self._stream(prediction, resume_point(cursor, prediction.attempt))
 
     async def _readable(self, request: Request) -> Prediction:
-        """Like `_own`, but the token of the prediction's stream URL does as well."""
+        """Like `own`, but the token of the prediction's stream URL does as well."""
         token = request.query_params.get("token")
         if token is None:
-            return await self._own(request)
+            return await self.own(request)
         self._auth.check_stream_token(request.path_params["id"], token)
         return await self._find(request.path_params["id"])
 
@@ -321,11 +294,15 @@ def _wrong_fields(fields: Mapping[str, Any]) -> list[dict[str, str]]:
 
 
 def _submission(
-    request: Request, served: ServedModel, owner: str, fields: Mapping[str, Any], inputs: dict[str, Any]
+    request: Request,
+    served: ServedModel,
+    owner: str,
+    fields: Mapping[str, Any],
+    inputs: dict[str, Any],
+    webhook_url: str | None,
+    base_url: str,
 ) -> Submission:
-    """What is asked for, if it is right in every part."""
     info = served.info
-    _refuse_webhook(request, fields)
     encoded = msgspec.json.encode(inputs)
     on_disconnect = request.query_params.get("on_disconnect", "continue")
     if on_disconnect not in ("continue", "cancel"):
@@ -334,7 +311,7 @@ def _submission(
     start_timeout_s = _number(request, "start_timeout", low=0.001, high=MAX_TIMEOUT_S)
     base64_output = bool(fields.get("enable_base64_output"))
     key = _idempotency_key(request)
-    same = (info.id, on_disconnect, run_timeout_s, start_timeout_s, base64_output)
+    same = (info.id, on_disconnect, run_timeout_s, start_timeout_s, base64_output, webhook_url)
     fingerprint = hashlib.sha256(msgspec.json.encode(same) + _canonical(inputs)).digest() if key else b""
     return Submission(
         id=secrets.token_hex(16),
@@ -346,6 +323,8 @@ def _submission(
         start_timeout_s=start_timeout_s,
         on_disconnect=cast(OnDisconnect, on_disconnect),
         base64_output=base64_output,
+        webhook_url=webhook_url,
+        base_url=base_url,
         idempotency_key=key,
         fingerprint=fingerprint,
     )
@@ -353,13 +332,6 @@ def _submission(
 
 def _canonical(inputs: dict[str, Any]) -> bytes:
     return msgspec.json.encode(inputs, order="sorted")
-
-
-def _refuse_webhook(request: Request, fields: Mapping[str, Any]) -> None:
-    if fields.get("webhook_url") or request.query_params.get("webhook"):
-        if fields.get("enable_base64_output"):
-            raise Base64WithWebhook("A webhook cannot carry base64 outputs. Leave out enable_base64_output.")
-        raise WebhookRefused("This server does not deliver webhooks. Poll the prediction or follow its stream.")
 
 
 def _idempotency_key(request: Request) -> str | None:
@@ -412,8 +384,3 @@ def _without_type(event: bytes) -> Any:
     line = _decode(event)
     del line["type"]
     return line
-
-
-def _rfc3339(time_ns: int) -> str:
-    seconds, nanoseconds = divmod(time_ns, 10**9)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{nanoseconds:09d}Z"

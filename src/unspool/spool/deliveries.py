@@ -40,7 +40,7 @@ class Due(NamedTuple):
     id: str
     """Of its prediction."""
     tries: int
-    """How often it was tried since it became due, or since it was last asked to be sent again."""
+    """How often `record` was called since it became due, or since it was last asked to be sent again."""
     round: int
     """Goes up with `send_again`."""
 

@@ -39,7 +39,7 @@ INSERT INTO delivery_tries (id, number, started_at_ns, duration_ns, http_status,
 SELECT id, (SELECT coalesce(max(number), 0) + 1 FROM delivery_tries WHERE id = deliveries.id), ?, ?, ?, ?, ?, ?
 FROM deliveries WHERE id = ?
 """
-_SETTLE = "UPDATE deliveries SET state = ?, tries = tries + ?, next_try_at_ns = ? WHERE id = ? AND round = ?"
+_SETTLE = "UPDATE deliveries SET state = ?, tries = tries + 1, next_try_at_ns = ? WHERE id = ? AND round = ?"
 _TRIES = """
 SELECT started_at_ns, duration_ns, http_status, error, answer, next_try_at_ns FROM delivery_tries
 WHERE id = ? ORDER BY number
@@ -169,7 +169,7 @@ def _record(execute: Execute, records: list[_Record]) -> None:
             facts = (one.started_at_ns, one.duration_ns, one.http_status, one.error, one.answer, one.next_try_at_ns)
             execute(_ADD_TRY, *facts, due.id)
         next_try_at_ns = tried[-1].next_try_at_ns if state == "pending" else None
-        execute(_SETTLE, state, len(tried), next_try_at_ns, due.id, due.round)
+        execute(_SETTLE, state, next_try_at_ns, due.id, due.round)
 
 
 _SECRETS = "SELECT current, previous, previous_until_ns FROM webhook_secrets WHERE owner = ?"
