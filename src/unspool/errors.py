@@ -10,6 +10,7 @@ UnspoolError
 │   ├── WebhookRefused           400 webhook_refused
 │   ├── Base64WithWebhook        400 base64_with_webhook
 │   ├── Unauthenticated          401 unauthenticated
+│   ├── Forbidden                403 forbidden
 │   ├── NotFound                 404 not_found
 │   ├── UnknownModel             404 unknown_model
 │   ├── MethodNotAllowed         405 method_not_allowed
@@ -17,11 +18,15 @@ UnspoolError
 │   ├── Conflict                 409 conflict
 │   ├── TooLarge                 413 too_large
 │   ├── UnsupportedMediaType     415 unsupported_media_type
+│   ├── RateLimited              429 rate_limited
+│   ├── QueueFull                429 queue_full
 │   ├── Internal                 500 internal
 │   └── Unavailable              503 unavailable
 ├── SpoolError                   raised by a spool to the code that called it
 │   ├── StaleAttempt             the attempt was overtaken or has ended
 │   ├── UnknownPrediction        there is no prediction of that id
+│   ├── UnknownKey               there is no API key of that name or id
+│   ├── KeyExists                an API key of that name exists already
 │   └── SpoolUnavailable         the store cannot keep what it was given (disk full, broker away)
 ├── Refused                      a URL that this server must not ask
 ├── ModelFileError               a model file that cannot be served, told to its author
@@ -42,7 +47,7 @@ class ClientError(UnspoolError):
 
     http_status: ClassVar[int] = 400
     code: ClassVar[str] = "bad_request"
-    retry_after_s: ClassVar[int | None] = None
+    retry_after_s: int | None = None
     """Seconds after which the same request may succeed; sent as `Retry-After`."""
 
     def __init__(self, message: str, errors: list[dict[str, str]] | None = None) -> None:
@@ -106,6 +111,13 @@ class Unauthenticated(ClientError):
     code = "unauthenticated"
 
 
+class Forbidden(ClientError):
+    """Whoever asks is known, or need not be, and may not do this."""
+
+    http_status = 403
+    code = "forbidden"
+
+
 class NotFound(ClientError):
     """Nothing there, or nothing that this key may see."""
 
@@ -155,6 +167,26 @@ class UnsupportedMediaType(ClientError):
     code = "unsupported_media_type"
 
 
+class RateLimited(ClientError):
+    """An API key has asked too often, or holds too many streams open."""
+
+    http_status = 429
+    code = "rate_limited"
+    retry_after_s = 1
+
+    def __init__(self, message: str, retry_after_s: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class QueueFull(ClientError):
+    """An API key has as many predictions waiting as it may."""
+
+    http_status = 429
+    code = "queue_full"
+    retry_after_s = 5
+
+
 class Internal(ClientError):
     """Our fault. Details are in the server's log under the same request id."""
 
@@ -180,6 +212,14 @@ class StaleAttempt(SpoolError):
 
 class UnknownPrediction(SpoolError):
     """There is no prediction of that id."""
+
+
+class UnknownKey(SpoolError):
+    """There is no API key of that name or id, or it is not in a state in which this can be done to it."""
+
+
+class KeyExists(SpoolError):
+    """An API key of that name exists already."""
 
 
 class SpoolUnavailable(SpoolError):

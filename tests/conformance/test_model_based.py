@@ -14,6 +14,7 @@ import asyncio
 import json
 import math
 import os
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -30,8 +31,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from unspool.errors import IdempotencyMismatch, StaleAttempt
-from unspool.spool.base import Claim
+from unspool.errors import IdempotencyMismatch, QueueFull, StaleAttempt
+from unspool.spool.base import Claim, Spool
+from unspool.spool.keys import UNLIMITED, Limits
 from unspool.states import ENDINGS, Change, Status, after
 from unspool.types import START, Cursor, Prediction
 
@@ -54,6 +56,9 @@ DAY_NS = 24 * 60 * 60 * 10**9
 ADVANCES_S = [1.000001, 7.00001, 16.0001, 31.0, 90_000.0]
 """No sum of these is a lease, a start timeout or a day: nothing runs out in the very moment it is looked at."""
 
+LIMITS = {"bob": Limits(max_running=2, max_waiting=4)}
+"""Alice may do what she likes."""
+
 T = TypeVar("T")
 
 
@@ -63,6 +68,7 @@ class Expected:
 
     id: str
     model: str
+    owner: str
     max_attempts: int
     created_at_ns: int
     start_until_ns: float
@@ -140,9 +146,9 @@ class SpoolMachine(RuleBasedStateMachine):
         super().__init__()
         self.backend = backend
         self.runner = asyncio.Runner()
-        self.spool = self.run(backend.open())
+        self.spool = self.limited(self.run(backend.open()))
         self.all: dict[str, Expected] = {}
-        self.keys: dict[str, tuple[str, bytes, int]] = {}
+        self.keys: dict[tuple[str, str], tuple[str, bytes, int]] = {}
         self.claims: list[Claim] = [Claim("unheard-of", 1)]
         self.readers: list[Reader] = []
         self.words = 0
@@ -163,6 +169,11 @@ class SpoolMachine(RuleBasedStateMachine):
 
         return self.runner.run(before_the_deadline())
 
+    @staticmethod
+    def limited(spool: Spool) -> Spool:
+        spool.limits = lambda owner: LIMITS.get(owner, UNLIMITED)
+        return spool
+
     @property
     def now_ns(self) -> int:
         return self.backend.clock.now_ns
@@ -171,28 +182,39 @@ class SpoolMachine(RuleBasedStateMachine):
 
     @initialize()
     def begin(self):
-        self.submit("m", 2, None, None, b"f")
-        self.submit("m", 3, None, None, b"f")
+        self.submit("m", "alice", 2, None, None, b"f")
+        self.submit("m", "bob", 3, None, None, b"f")
         self.claim(1, 0)
 
     @rule(
-        model=st.sampled_from("mn"),
+        model=st.sampled_from("mmn"),
+        owner=st.sampled_from(["alice", "bob", "bob", "carol"]),
         max_attempts=st.integers(1, 3),
         start_timeout_s=st.sampled_from([None, None, 20.0]),
         key=st.sampled_from([None, None, None, "k", "l"]),
         fingerprint=st.sampled_from([b"f", b"f", b"g"]),
     )
-    def submit(self, model: str, max_attempts: int, start_timeout_s: float | None, key: str | None, fingerprint: bytes):
+    def submit(
+        self,
+        model: str,
+        owner: str,
+        max_attempts: int,
+        start_timeout_s: float | None,
+        key: str | None,
+        fingerprint: bytes,
+    ):
+        self.settle()
         self.deeds += 1
         made = submission(
             f"p{len(self.all)}",
             model,
+            owner=owner,
             max_attempts=max_attempts,
             start_timeout_s=start_timeout_s,
             idempotency_key=key,
             fingerprint=fingerprint,
         )
-        known = self.keys.get(key or "")
+        known = self.keys.get((owner, key or ""))
         if known and known[2] + DAY_NS > self.now_ns:
             if known[1] != fingerprint:
                 with pytest.raises(IdempotencyMismatch):
@@ -201,13 +223,18 @@ class SpoolMachine(RuleBasedStateMachine):
             result = self.run(self.spool.submit(made))
             assert (result.prediction.id, result.new) == (known[0], False)
             return
+        waiting = [each for each in self.all.values() if each.owner == owner and each.waiting]
+        if owner in LIMITS and len(waiting) >= LIMITS[owner].max_waiting:
+            with pytest.raises(QueueFull):
+                self.run(self.spool.submit(made))
+            return
         result = self.run(self.spool.submit(made))
         assert (result.prediction.id, result.new) == (made.id, True)
         deadline = math.inf if start_timeout_s is None else self.now_ns + start_timeout_s * 10**9
-        self.all[made.id] = Expected(made.id, model, max_attempts, self.now_ns, deadline)
+        self.all[made.id] = Expected(made.id, model, owner, max_attempts, self.now_ns, deadline)
         self.readers += [Reader(made.id), Reader(made.id)]
         if key is not None:
-            self.keys[key] = (made.id, fingerprint, self.now_ns)
+            self.keys[owner, key] = (made.id, fingerprint, self.now_ns)
 
     @precondition(lambda self: self.all)
     @rule(pick=st.integers(0, 99))
@@ -249,15 +276,13 @@ class SpoolMachine(RuleBasedStateMachine):
     def claim(self, m: int, n: int):
         self.deeds += 1
         self.time_demands()
-        queues = {model: self.waiting(model) for model in "mn"}
         taken = self.run(self.spool.claim({"m": m, "n": n}))
         assert {prediction.model for prediction in taken} <= {"m", "n"}
+        running = Counter(each.owner for each in self.all.values() if each.running)
         for model, room in (("m", m), ("n", n)):
-            again, fresh = queues[model]
-            ids = [prediction.id for prediction in taken if prediction.model == model]
-            count = min(len(again), room)
-            assert set(ids[:count]) <= {expected.id for expected in again}, "lost ones go first"
-            assert ids[count:] == [expected.id for expected in fresh][: room - count], "then the longest waiting"
+            claimed = [self.all[prediction.id] for prediction in taken if prediction.model == model]
+            self.the_right_ones_were_claimed(model, room, claimed, running)
+            running.update(each.owner for each in claimed)
         for prediction in taken:
             self.all[prediction.id].begin(self.now_ns)
             assert prediction.status is Status.PROCESSING
@@ -272,10 +297,26 @@ class SpoolMachine(RuleBasedStateMachine):
             elif expected.status is Status.CREATED and expected.start_until_ns <= self.now_ns:
                 expected.end(Status.TIMEOUT, 0)
 
-    def waiting(self, model: str) -> tuple[list[Expected], list[Expected]]:
-        """Those that lost an attempt, and those that have had none in the order of their arrival."""
-        here = [expected for expected in self.all.values() if expected.model == model and expected.waiting]
-        return [each for each in here if each.attempt], [each for each in here if not each.attempt]
+    def the_right_ones_were_claimed(
+        self, model: str, room: int, claimed: list[Expected], running: Counter[str]
+    ) -> None:
+        """As many as there is room for and as owners may have; lost ones first; in turns; own ones as they came."""
+        here = [each for each in self.all.values() if each.model == model and each.waiting]
+        allowed = {owner: LIMITS[owner].max_running - running[owner] for owner in LIMITS}
+        for lost in (True, False):
+            waiting = Counter(each.owner for each in here if bool(each.attempt) == lost)
+            may = Counter({owner: min(count, allowed.get(owner, count)) for owner, count in waiting.items()})
+            got = [each for each in claimed if bool(each.attempt) == lost]
+            count = Counter(each.owner for each in got)
+            assert len(got) == min(room, may.total()), "whatever may start starts"
+            assert count <= may
+            for owner in may:
+                assert count[owner] == may[owner] or max(count.values(), default=0) <= count[owner] + 1, "in turns"
+                if not lost:
+                    mine = [each.id for each in here if each.owner == owner and not each.attempt]
+                    assert [each.id for each in got if each.owner == owner] == mine[: count[owner]], "as they came"
+            room -= len(got)
+            allowed = {owner: left - count[owner] for owner, left in allowed.items()}
 
     def everybody_sees_the_ends(self) -> None:
         for expected in self.all.values():
@@ -369,7 +410,7 @@ class SpoolMachine(RuleBasedStateMachine):
     @rule()
     def reopen(self):
         self.deeds = 0
-        self.spool = self.run(self.backend.reopen())
+        self.spool = self.limited(self.run(self.backend.reopen()))
         for expected in self.all.values():
             if expected.running and self.lost_its_process(expected):
                 expected.lose(counted=True)
@@ -378,7 +419,7 @@ class SpoolMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.backend.lasting and self.deeds > 2)
     @rule()
     def crash(self):
-        self.spool = self.run(self.backend.crash())
+        self.spool = self.limited(self.run(self.backend.crash()))
         self.recover()
 
     @precondition(lambda self: self.backend.lasting and self.deeds > 2)
@@ -401,7 +442,7 @@ class SpoolMachine(RuleBasedStateMachine):
                 expected.said[expected.attempt].append(event)
         for reader in self.readers:
             await self.read_on(reader, limit)
-        self.spool = await self.backend.crash()
+        self.spool = self.limited(await self.backend.crash())
 
     def recover(self) -> None:
         """Finds out what is left; and every reader comes back."""

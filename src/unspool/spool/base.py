@@ -16,7 +16,11 @@ below, and `tests/conformance/` proves them for all alike.
 4. Leases. A claim holds for `lease_s` and as long as it is renewed. When the lease runs out the attempt is lost. A
    lost attempt is followed by the next one, until `max_attempts` attempts were lost; then the prediction ends with
    one `error`, written by whoever notices (any `claim`).
-5. Wake-ups. `watch` and `watch_work` may lose a wake-up or give one too many: they say "look again", `read` and
+5. Fairness. Of each model's waiting predictions those that lost an attempt are claimed before those that have had none.
+   Among both, owners take turns: who waits gets one claim in each round, however much others have waiting. Within one
+   owner the longest waiting goes first. An owner that has `max_running` predictions running is passed over and keeps
+   its place; when one of them ends, whoever waits for work is woken.
+6. Wake-ups. `watch` and `watch_work` may lose a wake-up or give one too many: they say "look again", `read` and
    `claim` are the truth. A wake-up between two waits is kept.
 
 Any method may raise `SpoolUnavailable` when the store cannot keep what it was given or cannot answer now; then
@@ -25,10 +29,11 @@ nothing was changed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from unspool.spool.deliveries import Deliveries
+from unspool.spool.keys import Limits
 from unspool.spool.watch import Watch
 from unspool.states import Status
 from unspool.types import Cursor, ModelInfo, Page, Prediction, Submission
@@ -72,6 +77,8 @@ class Spool(Protocol):
 
     lease_s: float
     """How long a claim holds without being renewed, in seconds."""
+    limits: Callable[[str], Limits]
+    """What an owner may have waiting and running. Whoever opened the spool may set it; until then all is unlimited."""
 
     @property
     def deliveries(self) -> Deliveries:
@@ -85,13 +92,17 @@ class Spool(Protocol):
 
         With an `idempotency_key` that the same owner used within 24 hours: returns that prediction, `new=False`.
 
+        The queue position is how many are to be claimed before it, if nobody else comes: never less than that, and
+        at most one of each other owner more.
+
         Raises:
+            QueueFull: the owner has `max_waiting` predictions waiting.
             IdempotencyMismatch: the key was used with another fingerprint.
         """
         ...
 
     async def claim(self, free_slots: Mapping[str, int]) -> list[Prediction]:
-        """Begins the next attempt of waiting predictions, the longest waiting first, at most so many per model.
+        """Begins the next attempt of waiting predictions, in the order of promise 5, at most so many per model.
 
         Each returned prediction is `processing` with its new attempt number, and its log begins the attempt with its
         first event; readers see it, and are woken, once the claim is durable. No two claims return the same attempt

@@ -1,4 +1,4 @@
-"""What is in motion: the live log of a prediction, the predictions that wait, and the wake-ups.
+"""What is in motion: the live log of a prediction, and the wake-ups.
 
 Plain memory, no storage: an implementation of the spool decides what is durable and when it may be seen.
 """
@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_right
-from collections import deque
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import Self
 
 from unspool.events import PROGRESS_PREFIX
 from unspool.spool.watch import Tail
@@ -302,90 +301,3 @@ class Log:
 
 def _start(batch: Batch) -> Cursor:
     return Cursor(batch.attempt, batch.first)
-
-
-class Waiting:
-    """The part of a prediction that its queue keeps: what a queue holds must be one."""
-
-    __slots__ = ("claimable", "queued", "ticket")
-
-    def __init__(self) -> None:
-        self.queued = False
-        self.claimable = False
-        """It has its place, but nobody may take it before this is set."""
-        self.ticket = 0
-        """How many claims of its model must have happened before it is next, counted since the queue began."""
-
-
-W = TypeVar("W", bound=Waiting)
-
-
-class Queue(Generic[W]):
-    """The predictions of one model that wait: those that lost an attempt first, then in order of arrival."""
-
-    def __init__(self) -> None:
-        self._again: deque[W] = deque()
-        self._fresh: deque[W] = deque()
-        self._taken = 0
-        self._reported = 0
-        self._waiting = 0
-        self._reports: dict[int, list[W]] = {}
-        """Whose position is to be told when so many were taken."""
-
-    def __len__(self) -> int:
-        return self._waiting
-
-    def put(self, item: W) -> int:
-        """Adds a new one at the end and returns its position: how many are ahead of it."""
-        position = self._waiting
-        self._enter(item)
-        item.ticket = self._taken + position
-        self._fresh.append(item)
-        self._expect_report(item, position)
-        return position
-
-    def put_again(self, item: W) -> None:
-        """Adds one that lost an attempt, ahead of all that have had none."""
-        self._enter(item)
-        self._again.append(item)
-
-    def _enter(self, item: W) -> None:
-        item.queued = True
-        self._waiting += 1
-
-    def remove(self, item: W) -> None:
-        """Takes one out that will not be claimed."""
-        item.queued = False
-        self._waiting -= 1
-
-    def take(self) -> W | None:
-        """Takes the next one out, if there is one."""
-        for line in (self._again, self._fresh):
-            while line and (line[0].claimable or not line[0].queued):
-                item = line.popleft()
-                if item.queued:
-                    self.remove(item)
-                    self._taken += line is self._fresh
-                    return item
-        return None
-
-    def moved(self) -> list[tuple[W, int]]:
-        """Those whose position has halved since it was last told, with the new position.
-
-        Telling at every halving makes the number of reports the logarithm of the queue's length, so a long queue
-        costs its owner next to nothing. The position counts everyone who was ahead at the start and was not yet
-        claimed: when some of them were cancelled it is an upper bound.
-        """
-        found = []
-        while self._reported < self._taken:
-            self._reported += 1
-            for item in self._reports.pop(self._reported, ()):
-                if item.queued and item.ticket >= self._taken:
-                    position = item.ticket - self._taken
-                    found.append((item, position))
-                    self._expect_report(item, position)
-        return found
-
-    def _expect_report(self, item: W, position: int) -> None:
-        if position > 0:
-            self._reports.setdefault(item.ticket - position // 2, []).append(item)

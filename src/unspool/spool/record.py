@@ -12,7 +12,8 @@ from typing import Any
 
 import msgspec
 
-from unspool.spool.live import Log, News, Waiting
+from unspool.spool.live import Log, News
+from unspool.spool.queue import Waiting
 from unspool.states import Status
 from unspool.types import Batch, Cursor, Prediction, Submission
 
@@ -104,7 +105,7 @@ class Entry(Waiting):
     )
 
     def __init__(self, seq: int, submission: Submission, created_at_ns: int, news: News | None = None) -> None:
-        super().__init__()
+        super().__init__(submission.model, submission.owner)
         self.seq = seq
         self.submission = submission
         self.created_at_ns = created_at_ns

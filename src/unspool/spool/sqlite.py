@@ -33,7 +33,9 @@ from unspool.errors import BadCursor, IdempotencyMismatch, SpoolUnavailable, Sta
 from unspool.events import TaskCode
 from unspool.spool.base import Claim, Spoken, Submitted
 from unspool.spool.deliveries import target_of
-from unspool.spool.live import PAGE_BYTES, LocalWatch, News, Queue
+from unspool.spool.keys import UNLIMITED, Limits
+from unspool.spool.live import PAGE_BYTES, LocalWatch, News
+from unspool.spool.queue import Queues
 from unspool.spool.record import (
     Ending,
     Entry,
@@ -117,7 +119,8 @@ class SqliteSpool:
         self._recent_bytes = 0
         self._running: dict[str, Entry] = {}
         self._cancelling: dict[str, Entry] = {}
-        self._queues: dict[str, Queue[Entry]] = {}
+        self.limits: Callable[[str], Limits] = lambda owner: UNLIMITED
+        self._queues: Queues[Entry] = Queues(lambda owner: self.limits(owner))
         self._idempotent: dict[tuple[str, str], Entry] = {}
         self._start_deadlines: list[tuple[int, str]] = []
         self._earliest_lease_ns = 0
@@ -154,9 +157,10 @@ class SqliteSpool:
         return Submitted(entry.prediction(), new=True)
 
     def _enter(self, submission: Submission) -> Entry:
+        self._queues.check_room(submission.owner)
         entry = Entry(self._next_seq, submission, self._clock(), self._news)
         self._next_seq += 1
-        position = self._queue(submission.model).put(entry)
+        position = self._queues.put(entry)
         entry.created_event = event.created(submission.id, position)
         entry.stored = self._loop.create_future()
         if submission.idempotency_key is not None:
@@ -174,7 +178,7 @@ class SqliteSpool:
         entry.stored = None
 
     def _may_be_claimed(self, entry: Entry) -> None:
-        entry.claimable = True
+        self._queues.may_be_taken(entry)
         if entry.submission.start_timeout_s is not None:
             deadline = entry.created_at_ns + int(entry.submission.start_timeout_s * 1e9)
             heapq.heappush(self._start_deadlines, (deadline, entry.submission.id))
@@ -212,12 +216,10 @@ class SqliteSpool:
             return []
         claimed = []
         for model, slots in free_slots.items():
-            queue = self._queues.get(model)
-            while queue and slots > 0 and (entry := queue.take()):
+            while slots > 0 and (entry := self._queues.take(model)):
                 claimed.append(self._begin(entry, now))
                 slots -= 1
-            if queue:
-                self._tell_positions(queue)
+            self._tell_positions(model)
         return claimed
 
     def _begin(self, entry: Entry, now: int) -> Prediction:
@@ -248,8 +250,8 @@ class SqliteSpool:
         else:
             self._commit_later()
 
-    def _tell_positions(self, queue: Queue[Entry]) -> None:
-        for entry, position in queue.moved():
+    def _tell_positions(self, model: str) -> None:
+        for entry, position in self._queues.moved(model):
             if entry.attempt == 0 and entry.claimable:
                 self._show_when_durable(entry, urgent=False)
                 told = event.progress(0, status=Status.CREATED, queue_position=position)
@@ -266,7 +268,7 @@ class SqliteSpool:
         while self._start_deadlines and self._start_deadlines[0][0] <= now:
             entry = self._entries.get(heapq.heappop(self._start_deadlines)[1])
             if entry is not None and entry.queued and entry.attempt == 0:
-                self._queue(entry.submission.model).remove(entry)
+                self._queues.remove(entry)
                 message = f"No worker was free within start_timeout ({entry.submission.start_timeout_s:g} s)."
                 terminal = event.error(entry.submission.id, message, TaskCode.TIMEOUT, Status.TIMEOUT)
                 self._end(entry, 0, Status.TIMEOUT, terminal)
@@ -315,10 +317,15 @@ class SqliteSpool:
         entry = self._running.get(id)
         if entry is None or entry.attempt != attempt:
             raise StaleAttempt(f"attempt {attempt} of {id} is not running")
-        del self._running[id]
-        self._cancelling.pop(id, None)
-        entry.running = False
+        self._runs_no_more(entry)
         return entry
+
+    def _runs_no_more(self, entry: Entry) -> None:
+        self._running.pop(entry.submission.id, None)
+        self._cancelling.pop(entry.submission.id, None)
+        entry.running = False
+        if self._queues.ended(entry):
+            self._wake_work()
 
     def _end(self, entry: Entry, attempt: int, status: Status, terminal: bytes) -> asyncio.Future[None]:
         """Writes the terminal event; readers, and `get`, learn of it when it is durable."""
@@ -372,9 +379,7 @@ class SqliteSpool:
 
     def _lose(self, entry: Entry, cause: str, *, counted: bool) -> asyncio.Future[None] | None:
         """Queues it again, or ends it and returns the future of that."""
-        self._running.pop(entry.submission.id, None)
-        self._cancelling.pop(entry.submission.id, None)
-        entry.running = False
+        self._runs_no_more(entry)
         entry.status = states.after(entry.status, Change.LOSE)
         entry.failures += counted
         entry.lost_attempt = entry.attempt
@@ -386,7 +391,7 @@ class SqliteSpool:
             message = f"The worker was lost {times}. Last cause: {cause}"
             terminal = event.error(entry.submission.id, message, TaskCode.INTERNAL, Status.FAILED)
             return self._end(entry, entry.attempt + 1, Status.FAILED, terminal)
-        self._queue(entry.submission.model).put_again(entry)
+        self._queues.put_again(entry)
         self._changed[entry] = None
         self._commit_later()
         self._wake_work()
@@ -399,7 +404,7 @@ class SqliteSpool:
             return await self.get(id)
         entry.cancel_requested = True
         if entry.queued:
-            self._queue(entry.submission.model).remove(entry)
+            self._queues.remove(entry)
             next_attempt = entry.attempt + 1 if entry.attempt else 0
             await asyncio.shield(self._end(entry, next_attempt, Status.CANCELLED, event.cancelled(id)))
         elif entry.running and id not in self._cancelling:
@@ -414,12 +419,6 @@ class SqliteSpool:
     async def cancellations(self) -> list[Claim]:
         """See `Spool.cancellations`."""
         return [Claim(id, entry.attempt) for id, entry in self._cancelling.items()]
-
-    def _queue(self, model: str) -> Queue[Entry]:
-        queue = self._queues.get(model)
-        if queue is None:
-            queue = self._queues[model] = Queue()
-        return queue
 
     def _wake_work(self) -> None:
         for watch in self._work_watches:
@@ -678,7 +677,7 @@ class SqliteSpool:
             _log.error(what, error=str(error), path=self._file.path)
         self._failing = error
         for entry in commit.submitted:
-            self._queue(entry.submission.model).remove(entry)
+            self._queues.remove(entry)
             self._forget_key(entry)
             if entry.stored is not None and not entry.stored.done():
                 entry.stored.set_exception(SpoolUnavailable(f"{error} Nothing was accepted."))
@@ -725,14 +724,15 @@ class SqliteSpool:
             entry.status = Status.PROCESSING
         entry.claimable = True
         if entry.running:
+            self._queues.runs(entry)
             self._lose(entry, "The server stopped during the run.", counted=True)
         elif entry.cancel_requested:
             next_attempt = entry.attempt + 1 if entry.attempt else 0
             self._end(entry, next_attempt, Status.CANCELLED, event.cancelled(entry.submission.id))
         elif entry.attempt:
-            self._queue(entry.submission.model).put_again(entry)
+            self._queues.put_again(entry)
         else:
-            self._queue(entry.submission.model).put(entry)
+            self._queues.put(entry)
             self._may_be_claimed(entry)
 
     async def close(self) -> None:
