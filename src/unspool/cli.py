@@ -1,4 +1,4 @@
-"""The command line: `unspool serve FILE.py` and `unspool demo`."""
+"""The command line: `unspool serve FILE.py`, `unspool demo` and `unspool keys`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import pydantic
 import typer
 
-from unspool import __version__
+from unspool import __version__, cli_keys
 from unspool.config import Settings
 from unspool.errors import UnspoolError
 
@@ -38,6 +38,8 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode="markdown",
 )
+
+app.add_typer(cli_keys.app)
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on [default: 127.0.0.1].", show_default=False)]
 Port = Annotated[int | None, typer.Option(help="Port to listen on; 0 picks one [default: 8080].", show_default=False)]
@@ -88,9 +90,11 @@ def _serve(file: str, settings: Settings, example_model: str | None = None) -> N
 
     configure_logging()
 
-    def listening(url: str, key: str) -> None:
+    def listening(url: str, key: str | None) -> None:
         print(f"Listening on {url}", flush=True)  # noqa: T201
-        if settings.api_key is None:
+        if key is None:
+            print("No API key is needed: UNSPOOL_AUTH is off.", flush=True)  # noqa: T201
+        elif settings.api_key is None:
             print(f"API key: {key}", flush=True)  # noqa: T201
         if example_model is not None:
             print(f"\nTry it:\n\n{_curl(url, key, example_model)}\n", flush=True)  # noqa: T201
@@ -103,11 +107,12 @@ def _serve(file: str, settings: Settings, example_model: str | None = None) -> N
         _fail(f"Cannot listen on {settings.host}:{settings.port}: {error}")
 
 
-def _curl(url: str, key: str, model: str) -> str:
+def _curl(url: str, key: str | None, model: str) -> str:
     body = '{"prompt": "Why is the sky blue?", "stream": true}'
+    authorization = "" if key is None else f"-H {shlex.quote(f'Authorization: Bearer {key}')} "
     return (
         f"curl -N {url}/api/v3/{model} \\\n"
-        f"  -H {shlex.quote(f'Authorization: Bearer {key}')} -H 'Content-Type: application/json' \\\n"
+        f"  {authorization}-H 'Content-Type: application/json' \\\n"
         f"  --data-raw {shlex.quote(body)}"
     )
 

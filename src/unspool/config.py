@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import ipaddress
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
@@ -18,7 +19,13 @@ class Settings(BaseSettings):
     port: int = Field(8080, ge=0, le=65535, description="port to listen on; 0 picks a free one")
     data_dir: Path = Field(Path("unspool-data"), description="folder of the spool and of everything else that lasts")
     api_key: str | None = Field(
-        None, min_length=8, description="the API key; without it one is made and kept in the data folder"
+        None, min_length=8, description="the first API key; without it one is made and kept in the data folder"
+    )
+    auth: Literal["on", "off"] = Field(
+        "on", description="off asks nobody for an API key: for a network that you trust, or this machine alone"
+    )
+    auth_off_anywhere: bool = Field(
+        False, description="1 allows UNSPOOL_AUTH=off on an address that other machines can reach"
     )
     cache_dir: Path | None = Field(
         None, description="folder for weights that are fetched; default is the user's cache folder"
@@ -29,6 +36,13 @@ class Settings(BaseSettings):
     cors_origins: Annotated[list[str], NoDecode] = Field(
         default_factory=list, description="origins of web pages that may call the API, with commas; * allows all"
     )
+
+    key_requests_per_minute: int = Field(
+        6_000, ge=0, description="requests that one API key may make in a minute; 0 is no limit, here and below"
+    )
+    key_max_running: int = Field(0, ge=0, description="predictions of one key that run at once; more of them wait")
+    key_max_waiting: int = Field(10_000, ge=0, description="predictions of one key that may wait")
+    key_max_viewers: int = Field(1_000, ge=0, description="open streams of one key's predictions")
 
     max_body_bytes: int = Field(10_000_000, ge=1_000, description="largest request body")
     sync_wait_s: float = Field(90, gt=0, description="how long enable_sync_mode holds a request")
@@ -64,6 +78,17 @@ class Settings(BaseSettings):
     max_restart_backoff_s: float = Field(60, gt=0, description="longest wait before a worker is restarted")
     lease_s: float = Field(30, gt=1, description="how long a claim holds without being renewed")
 
+    @field_validator("auth_off_anywhere")
+    @classmethod
+    def _keep_others_out(cls, value: bool, info: ValidationInfo) -> bool:
+        host = info.data.get("host", "")
+        if info.data.get("auth") == "off" and not value and not _is_loopback(host):
+            raise ValueError(
+                f"UNSPOOL_AUTH=off would let everybody in who can reach {host!r}. Listen on 127.0.0.1, leave"
+                " UNSPOOL_AUTH on, or set UNSPOOL_AUTH_OFF_ANYWHERE=1 if you trust everybody on that network"
+            )
+        return value
+
     @field_validator("cors_origins", "webhook_allow_hosts", "webhook_retry_delays_s", mode="before")
     @classmethod
     def _split_at_commas(cls, value: object) -> object:
@@ -77,3 +102,10 @@ class Settings(BaseSettings):
         if any(not 0 <= delay_s < float("inf") for delay_s in value):
             raise ValueError("a wait is a number of seconds from 0")
         return value
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

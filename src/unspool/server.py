@@ -6,7 +6,6 @@ import asyncio
 import gc
 import logging
 import os
-import secrets
 import signal
 import socket
 import sys
@@ -26,6 +25,7 @@ from unspool.api.stream import Viewers
 from unspool.config import Settings
 from unspool.host import Host
 from unspool.spool import Spool, open_spool
+from unspool.spool.keys import new_text
 from unspool.views import Views
 from unspool.webhooks import Deliverer
 
@@ -36,11 +36,11 @@ a request."""
 _log = structlog.get_logger("unspool")
 
 
-async def serve(file: str, settings: Settings, on_listening: Callable[[str, str], None]) -> None:
+async def serve(file: str, settings: Settings, on_listening: Callable[[str, str | None], None]) -> None:
     """Serves the models of a file until SIGTERM or SIGINT.
 
     Args:
-        on_listening: called with the base URL and the API key once requests are answered.
+        on_listening: called with the base URL and the API key, if one is needed, once requests are answered.
 
     Raises:
         ModelFileError: the file cannot be served.
@@ -57,19 +57,21 @@ async def serve(file: str, settings: Settings, on_listening: Callable[[str, str]
         await spool.close()
 
 
-async def _serve(spool: Spool, file: str, settings: Settings, on_listening: Callable[[str, str], None]) -> None:
-    key = settings.api_key or _kept_key(settings.data_dir)
+async def _serve(spool: Spool, file: str, settings: Settings, on_listening: Callable[[str, str | None], None]) -> None:
+    key = (settings.api_key or _kept_key(settings.data_dir)) if settings.auth == "on" else None
+    auth = await Auth.open(spool, settings, key)
     host, viewers = Host(spool, file, settings), Viewers(spool, settings)
     starting = asyncio.create_task(host.start())
     catalog = Catalog(spool, starting)
     await catalog.refresh()
-    auth = Auth(key, await spool.secret())
     views = Views(spool, auth.stream_token)
     app = App(spool, catalog, auth, viewers, views, settings, host.models)
     stop = _stop_signals()
     http = _Http(app, settings)
     delivering = asyncio.create_task(Deliverer(spool, views, settings).run())
-    background = [asyncio.ensure_future(work) for work in (viewers.drop_stalled(), catalog.keep_fresh())]
+    background = [
+        asyncio.ensure_future(work) for work in (viewers.drop_stalled(), catalog.keep_fresh(), auth.keep_fresh())
+    ]
     try:
         on_listening(await http.start(), key)
         await _watch_abandoned(spool, viewers)
@@ -146,7 +148,7 @@ def _kept_key(data_dir: Path) -> str:
     try:
         return path.read_text().strip()
     except FileNotFoundError:
-        key = f"unspool_{secrets.token_urlsafe(24)}"
+        key = new_text()
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as out:
             out.write(key + "\n")

@@ -41,7 +41,7 @@ async def stream_resume_and_poll(folder: Path) -> None:
     host = Host(spool, str(folder / "shout.py"), settings)
     starting = asyncio.create_task(host.start())
     viewers = Viewers(spool, settings)
-    auth = Auth(KEY, await spool.secret())
+    auth = await Auth.open(spool, settings, KEY)
     app = App(
         spool,
         Catalog(spool, starting),

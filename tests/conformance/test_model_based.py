@@ -183,8 +183,9 @@ class SpoolMachine(RuleBasedStateMachine):
     @initialize()
     def begin(self):
         self.submit("m", "alice", 2, None, None, b"f")
+        self.submit("m", "alice", 2, None, None, b"f")
         self.submit("m", "bob", 3, None, None, b"f")
-        self.claim(1, 0)
+        self.claim(2, 0)
 
     @rule(
         model=st.sampled_from("mmn"),

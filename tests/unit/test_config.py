@@ -12,9 +12,15 @@ DEFAULTS = {
     "port": 8080,
     "data_dir": Path("unspool-data"),
     "api_key": None,
+    "auth": "on",
+    "auth_off_anywhere": False,
     "cache_dir": None,
     "public_url": None,
     "cors_origins": [],
+    "key_requests_per_minute": 6_000,
+    "key_max_running": 0,
+    "key_max_waiting": 10_000,
+    "key_max_viewers": 1_000,
     "max_body_bytes": 10_000_000,
     "sync_wait_s": 90,
     "keep_alive_s": 15,
@@ -116,9 +122,23 @@ def test_a_value_that_cannot_work_is_refused_by_name(name: str, value: object):
 
 @pytest.mark.parametrize("name", [name for name, value in DEFAULTS.items() if type(value) in (int, float)])
 def test_every_number_has_its_unit_in_its_name(name: str):
-    """Or it is one of those that count things."""
+    """Or it is one of those that count things, and says which."""
     counts = {"port", "load_attempts", "webhook_concurrency", "webhook_concurrency_per_host"}
-    assert name.endswith(("_s", "_bytes")) or name in counts
+    counts |= {"key_max_running", "key_max_waiting", "key_max_viewers"}
+    assert name.endswith(("_s", "_bytes", "_per_minute")) or name in counts
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.0.7", "models.example", ""])
+def test_a_server_without_keys_is_for_its_own_machine_unless_it_is_forced(host: str):
+    with pytest.raises(ValidationError, match="UNSPOOL_AUTH_OFF_ANYWHERE=1"):
+        Settings(auth="off", host=host)
+    assert Settings(auth="off", host=host, auth_off_anywhere=True).auth == "off"
+    assert Settings(host=host).auth == "on"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.53", "::1", "localhost"])
+def test_a_server_without_keys_may_listen_where_no_other_machine_can_ask(host: str):
+    assert Settings(auth="off", host=host).host == host
 
 
 @pytest.mark.parametrize("name", Settings.model_fields)

@@ -34,7 +34,8 @@ MAY_IMPORT: dict[str, list[str]] = {
     # L5: what puts it together
     "server": [*L0, "model", "spool", "views", "host", "webhooks", "files", "metrics", "api"],
     "demo": [*L0, "model", "engines", "demo", "unspool"],
-    "cli": [*L0, "server", "demo", "unspool"],
+    "cli": [*L0, "server", "demo", "unspool", "cli_keys"],
+    "cli_keys": [*L0, "spool"],
     "__main__": ["cli"],
 }
 """By first name under `unspool`; "unspool" is the package itself."""

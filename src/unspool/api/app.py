@@ -200,7 +200,7 @@ class App:
         return accept
 
     async def _models(self, request: Request) -> Answer:
-        self._auth.owner(request.headers.get("authorization"))
+        await self._auth.owner(request)
         return Json(self._catalog.list())
 
     async def _live(self, request: Request) -> Answer:

@@ -13,6 +13,7 @@ from starlette.requests import Request
 
 from unspool import events
 from unspool.api.auth import Auth
+from unspool.api.limits import Seats
 from unspool.api.models import Catalog, ServedModel, invalid_input
 from unspool.api.responses import Answer, Json, NoContent, Stream
 from unspool.api.stream import READ_LIMIT, Viewers, resume_point
@@ -67,12 +68,13 @@ class Predictions:
         self._viewers = viewers
         self._views = views
         self._settings = settings
+        self._seats = Seats(auth.limits)
 
     # Submit
 
     async def submit(self, request: Request) -> Answer:
         """`POST /api/v3/{model_id}`, with or without `/stream`."""
-        owner = self._auth.owner(request.headers.get("authorization"))
+        owner = await self._auth.owner(request)
         model_id, streamed = _split_stream(request.path_params["model_id"])
         body = await _json_object(request, self._settings.max_body_bytes)
         served = await self._catalog.find(model_id)
@@ -85,6 +87,8 @@ class Predictions:
             raise StreamingNotSupported(
                 f"{model_id} does not stream. Leave out 'stream' and poll the prediction's urls.get, or use a webhook."
             )
+        if form == "stream":
+            self._seats.check(owner)
         submission = await self._submission(request, served, owner, fields, body)
         submitted = await self._spool.submit(submission)
         return await self._answer(request, submitted.prediction, form, wait_s)
@@ -162,7 +166,7 @@ class Predictions:
 
     async def own(self, request: Request) -> Prediction:
         """The prediction of the path, if it is of the key that asks."""
-        owner = self._auth.owner(request.headers.get("authorization"))
+        owner = await self._auth.owner(request)
         prediction = await self._find(request.path_params["id"])
         if prediction.owner != owner:
             raise _no_prediction()
@@ -194,6 +198,7 @@ class Predictions:
     async def stream(self, request: Request) -> Answer:
         """`GET /api/v3/predictions/{id}/stream`."""
         prediction = await self._readable(request)
+        self._seats.check(prediction.owner)
         cursor = _cursor(request.headers.get("last-event-id") or request.query_params.get("after"))
         if cursor != START:
             page = await self._spool.read(prediction.id, cursor, 1)
@@ -210,7 +215,8 @@ class Predictions:
         return await self._find(request.path_params["id"])
 
     def _stream(self, prediction: Prediction, after: Cursor) -> Stream:
-        return Stream(self._viewers, prediction.id, after, prediction.on_disconnect == "cancel")
+        seat = self._seats.taken(prediction.owner)
+        return Stream(self._viewers, prediction.id, after, prediction.on_disconnect == "cancel", seat)
 
     async def events(self, request: Request) -> Answer:
         """`GET /api/v3/predictions/{id}/events`: the log by long poll."""

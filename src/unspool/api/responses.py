@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import msgspec
@@ -59,7 +60,15 @@ class NoContent:
 class Stream:
     """The events of a prediction after a cursor, for as long as it takes."""
 
-    def __init__(self, viewers: Viewers, id: str, after: Cursor, cancel_when_left: bool) -> None:
+    def __init__(
+        self, viewers: Viewers, id: str, after: Cursor, cancel_when_left: bool, seat: AbstractContextManager[None]
+    ) -> None:
+        """Prepares it.
+
+        Args:
+            seat: held for as long as the stream is open.
+        """
+        self._seat = seat
         self._viewers = viewers
         self._id = id
         self._after = after
@@ -76,9 +85,10 @@ class Stream:
             (b"content-location", b"/api/v3/predictions/%b/stream" % id),
             *extra,
         ]
-        await self._viewers.serve(
-            receive, send, id=self._id, after=self._after, headers=headers, cancel_when_left=self._cancel_when_left
-        )
+        with self._seat:
+            await self._viewers.serve(
+                receive, send, id=self._id, after=self._after, headers=headers, cancel_when_left=self._cancel_when_left
+            )
 
 
 def error_answer(error: ClientError) -> Json:

@@ -70,12 +70,12 @@ class Webhooks:
 
     async def secret(self, request: Request) -> Answer:
         """`GET /api/v3/webhook/secret`."""
-        owner = self._auth.owner(request.headers.get("authorization"))
+        owner = await self._auth.owner(request)
         return Json(_secret(await self._owed.secrets(owner, time.time_ns())))
 
     async def rotate(self, request: Request) -> Answer:
         """`POST /api/v3/webhook/secret/rotate`."""
-        owner = self._auth.owner(request.headers.get("authorization"))
+        owner = await self._auth.owner(request)
         now_ns = time.time_ns()
         until_ns = now_ns + int(self._settings.webhook_overlap_s * 1e9)
         return Json(_secret(await self._owed.rotate(owner, now_ns, until_ns)))

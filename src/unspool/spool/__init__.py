@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from unspool.spool.base import Spool
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
-__all__ = ["Spool", "open_spool"]
+from unspool.spool.base import Spool
+from unspool.spool.keys import Keys
+
+__all__ = ["Spool", "open_keys", "open_spool"]
 
 
 async def open_spool(url: str, *, lease_s: float = 30.0) -> Spool:
@@ -23,3 +27,20 @@ async def open_spool(url: str, *, lease_s: float = 30.0) -> Spool:
 
         return await SqliteSpool.open(rest.removeprefix("/"), lease_s=lease_s)
     raise ValueError(f"{url!r} names no spool: use sqlite:///path/to/unspool.db")
+
+
+@asynccontextmanager
+async def open_keys(url: str) -> AsyncIterator[Keys]:
+    """Opens nothing but the API keys of the spool that `url` names, also while a server has it open.
+
+    Raises:
+        ValueError: no spool has this scheme.
+        SpoolUnavailable: the store cannot be opened.
+    """
+    scheme, _, rest = url.partition("://")
+    if scheme != "sqlite":
+        raise ValueError(f"{url!r} names no spool: use sqlite:///path/to/unspool.db")
+    from unspool.spool.sqlite_keys import open_sqlite_keys
+
+    async with open_sqlite_keys(rest.removeprefix("/")) as keys:
+        yield keys

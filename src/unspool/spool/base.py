@@ -33,7 +33,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from unspool.spool.deliveries import Deliveries
-from unspool.spool.keys import Limits
+from unspool.spool.keys import Keys, Limits
 from unspool.spool.watch import Watch
 from unspool.states import Status
 from unspool.types import Cursor, ModelInfo, Page, Prediction, Submission
@@ -77,6 +77,8 @@ class Spool(Protocol):
 
     lease_s: float
     """How long a claim holds without being renewed, in seconds."""
+    keys: Keys
+    """The API keys, in the same store."""
     limits: Callable[[str], Limits]
     """What an owner may have waiting and running. Whoever opened the spool may set it; until then all is unlimited."""
 

@@ -14,6 +14,8 @@ server cheaply whether there is something new to `list`.
 
 from __future__ import annotations
 
+import hashlib
+import secrets
 from collections.abc import Sequence
 from enum import StrEnum
 from typing import Protocol
@@ -21,6 +23,16 @@ from typing import Protocol
 import msgspec
 
 ID_LENGTH = 16
+
+
+def new_text() -> str:
+    """The text of a new key."""
+    return f"unspool_{secrets.token_urlsafe(32)}"
+
+
+def digest_of(text: str) -> bytes:
+    """What is kept of a text."""
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):

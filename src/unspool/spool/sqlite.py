@@ -33,7 +33,7 @@ from unspool.errors import BadCursor, IdempotencyMismatch, SpoolUnavailable, Sta
 from unspool.events import TaskCode
 from unspool.spool.base import Claim, Spoken, Submitted
 from unspool.spool.deliveries import target_of
-from unspool.spool.keys import UNLIMITED, Limits
+from unspool.spool.keys import UNLIMITED, Keys, Limits
 from unspool.spool.live import PAGE_BYTES, LocalWatch, News
 from unspool.spool.queue import Queues
 from unspool.spool.record import (
@@ -61,6 +61,7 @@ from unspool.spool.sqlite_file import (
     SqliteFile,
     Transaction,
 )
+from unspool.spool.sqlite_keys import SqliteKeys
 from unspool.states import Change, Status
 from unspool.types import Batch, Cursor, ModelInfo, Page, Prediction, Submission
 
@@ -119,6 +120,7 @@ class SqliteSpool:
         self._recent_bytes = 0
         self._running: dict[str, Entry] = {}
         self._cancelling: dict[str, Entry] = {}
+        self.keys: Keys = SqliteKeys(file, clock)
         self.limits: Callable[[str], Limits] = lambda owner: UNLIMITED
         self._queues: Queues[Entry] = Queues(lambda owner: self.limits(owner))
         self._idempotent: dict[tuple[str, str], Entry] = {}

@@ -101,6 +101,23 @@ CREATE TABLE IF NOT EXISTS webhook_secrets (
     previous TEXT,
     previous_until_ns INTEGER
 );
+CREATE TABLE IF NOT EXISTS keys (
+    id TEXT PRIMARY KEY,
+    name TEXT NOT NULL,
+    adopted INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    created_at_ns INTEGER NOT NULL,
+    revoked_at_ns INTEGER,
+    limits BLOB NOT NULL,
+    revision INTEGER NOT NULL
+);
+CREATE INDEX IF NOT EXISTS keys_by_revision ON keys (revision);
+CREATE TABLE IF NOT EXISTS key_texts (
+    digest BLOB PRIMARY KEY,
+    key_id TEXT NOT NULL,
+    created_at_ns INTEGER NOT NULL,
+    expires_at_ns INTEGER
+);
 PRAGMA user_version = 1;
 """
 
@@ -161,17 +178,23 @@ class SqliteFile:
         self._writer = ThreadPoolExecutor(1, "unspool-writer")
         self._reader = self._writer if self._in_memory else ThreadPoolExecutor(1, "unspool-reader")
 
-    async def open(self) -> None:
-        """Opens the file, making it if needed."""
+    async def open(self, *, exclusive: bool = True) -> None:
+        """Opens the file, making it if needed.
+
+        Args:
+            exclusive: one process at a time has the file for itself like this, and only such a one may touch
+                predictions. Others may use the tables that have no state in anybody's memory.
+        """
         try:
-            await self._in_thread(self._writer, self._open)
+            await self._in_thread(self._writer, self._open, exclusive)
         except SpoolUnavailable as error:
             raise SpoolUnavailable(f"{self.path}: {error}") from error
 
-    def _open(self) -> None:
+    def _open(self, exclusive: bool) -> None:
         if not self._in_memory:
             Path(self.path).parent.mkdir(parents=True, exist_ok=True)
-            self._acquire_lock()
+            if exclusive:
+                self._acquire_lock()
         self._writing = self._connect()
         self._writing.executescript(_SCHEMA)
         self._reading = self._writing if self._in_memory else self._connect()
