@@ -22,6 +22,12 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
+NO_LIMITS = {
+    "UNSPOOL_KEY_REQUESTS_PER_MINUTE": "0",
+    "UNSPOOL_KEY_MAX_WAITING": "0",
+    "UNSPOOL_KEY_MAX_VIEWERS": "0",
+}
+"""One key makes all the load."""
 API_KEY = "benchmark-key"
 VERSIONS = {
     "bentoml": ["bentoml==1.4.39", "uvicorn[standard]==0.54.0"],  # with uvloop and httptools: uvicorn is faster so
@@ -319,7 +325,12 @@ def unspool(bench: Bench, file: str = "models.py", path: str | None = None, read
     command: list[str | Path] = [bench.python, "-m", "unspool.cli", "serve", HERE / file]
     command += ["--host", "127.0.0.1", "--port", str(port), "--data-dir", data]
     process, log = bench.spawn(
-        "unspool", command, UNSPOOL_API_KEY=API_KEY, BENCH_WORKER_CORE=str(bench.client_core), PYTHONPATH=python_path()
+        "unspool",
+        command,
+        UNSPOOL_API_KEY=API_KEY,
+        BENCH_WORKER_CORE=str(bench.client_core),
+        PYTHONPATH=python_path(),
+        **NO_LIMITS,
     )
     names = {"burst": "/api/v3/bench/burst", "first": "/api/v3/bench/burst", "paced": "/api/v3/bench/paced"}
     headers = [f"Authorization: Bearer {API_KEY}"]
