@@ -56,7 +56,7 @@ class Reader:
         done = subprocess.run(
             [program("bash", "Install bash."), "-c", script],
             cwd=self.folder,
-            env={**os.environ, "UNSPOOL_API_KEY": KEY},
+            env={**os.environ, "UNSPOOL_API_KEY": KEY, "PATH": f"{self._commands()}:{os.environ['PATH']}"},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             encoding="utf-8",
@@ -69,6 +69,15 @@ class Reader:
         for command, printed in zip(asked, done.stdout.split(mark), strict=False):
             expected = self._here(command.expected)
             assert matches(expected, printed), f"not this, as the page says:\n{expected}\n{what}"
+
+    def _commands(self) -> Path:
+        """A folder with the `unspool` of this very environment."""
+        folder = self.folder.with_name("bin")
+        if not folder.exists():
+            folder.mkdir()
+            (folder / "unspool").write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m unspool "$@"\n')
+            (folder / "unspool").chmod(0o755)
+        return folder
 
     def _here(self, text: str) -> str:
         return text.replace("http://127.0.0.1:8080", self.server.url) if self.server is not None else text
@@ -83,7 +92,7 @@ def reader(tmp_path: Path) -> Iterator[Reader]:
     reader.close()
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/tutorial.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/tutorial.md", "docs/keys-and-limits.md"])
 def test_whoever_follows_a_page_sees_what_it_says(page: str, reader: Reader) -> None:
     program("curl", "Install curl.")
     for block in blocks(ROOT / page):

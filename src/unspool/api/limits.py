@@ -12,6 +12,8 @@ from unspool.errors import RateLimited
 from unspool.spool.keys import Limits
 
 VIEWERS_RETRY_S = 5
+_ROUNDING = 1e-6
+"""Who has waited as long as it was told is let in, whatever the floating point says."""
 
 
 class Pace:
@@ -38,7 +40,7 @@ class Pace:
         now = self._clock()
         left, at = self._buckets.get(owner, (per_minute, now))
         left = min(per_minute, left + (now - at) * per_minute / 60)
-        if left < 1:
+        if left < 1 - _ROUNDING:
             wait_s = math.ceil((1 - left) * 60 / per_minute)
             raise RateLimited(
                 f"Your API key may make {per_minute} requests in a minute. Ask again in {wait_s} s, and follow"
