@@ -156,8 +156,9 @@ class Auth:
         keys = await self._keys.list()
         self._known = {text.digest: _known(key, text.expires_at_ns) for key in keys for text in key.texts}
         self._limits = {key.id: key.limits.over(self._defaults) for key in keys}
+        if self._revision >= 0:
+            _log.info("the API keys have changed", active=sum(key.state is KeyState.ACTIVE for key in keys))
         self._revision = revision
-        _log.info("API keys", active=sum(key.state is KeyState.ACTIVE for key in keys), revision=revision)
 
     # Tokens
 
