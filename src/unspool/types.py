@@ -144,6 +144,8 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     """How long it may wait for its first attempt."""
     on_disconnect: OnDisconnect = "continue"
     base64_output: bool = False
+    price: float = 0
+    """What it costs in USD if it completes."""
     idempotency_key: str | None = None
     fingerprint: bytes = b""
     """Digest of what a repeated `idempotency_key` has to repeat: model, inputs and options."""
@@ -166,6 +168,8 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     start_timeout_s: float | None
     on_disconnect: OnDisconnect
     base64_output: bool
+    price: float = 0
+    """What it costs in USD if it completes, as its model's price was when it was made."""
     cancel_requested: bool
     created_at_ns: int
     started_at_ns: int | None
@@ -188,3 +192,7 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     replicas: int
     max_attempts: int
     run_timeout_s: float | None
+    category: str = "other"
+    """What it makes of what, as `text-to-image`; clients show and filter by it."""
+    price: float = 0
+    """Of one completed prediction, in USD."""

@@ -29,6 +29,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import NamedTuple, Protocol, Self
 
+from unspool.spool.archive import Archive
 from unspool.states import Status
 from unspool.types import Cursor, ModelInfo, Page, Prediction, Submission
 
@@ -71,6 +72,11 @@ class Spool(Protocol):
 
     lease_s: float
     """How long a claim holds without being renewed, in seconds."""
+
+    @property
+    def archive(self) -> Archive:
+        """Looks through predictions, and lets go of them."""
+        ...
 
     # A prediction's life, in the order in which it happens
 

@@ -24,7 +24,7 @@ Row = Mapping[str, Any]
 
 COLUMNS = (
     "seq, id, model, owner, input, max_attempts, run_timeout_s, start_timeout_s, on_disconnect, base64_output,"
-    " idempotency_key, fingerprint, created_at_ns, created_event, status, attempt, failures, cancel_requested,"
+    " price, idempotency_key, fingerprint, created_at_ns, created_event, status, attempt, failures, cancel_requested,"
     " started_at_ns, finished_at_ns, terminal, terminal_attempt, terminal_n"
 )
 
@@ -149,6 +149,7 @@ class Entry(Waiting):
             start_timeout_s=asked.start_timeout_s,
             on_disconnect=asked.on_disconnect,
             base64_output=asked.base64_output,
+            price=asked.price,
             cancel_requested=self.cancel_requested,
             created_at_ns=self.created_at_ns,
             started_at_ns=self.started_at_ns,
@@ -170,6 +171,7 @@ class Entry(Waiting):
             asked.start_timeout_s,
             asked.on_disconnect,
             asked.base64_output,
+            asked.price,
             asked.idempotency_key,
             asked.fingerprint,
             self.created_at_ns,
@@ -251,6 +253,7 @@ def _submission(row: Row) -> Submission:
         start_timeout_s=row["start_timeout_s"],
         on_disconnect=row["on_disconnect"],
         base64_output=bool(row["base64_output"]),
+        price=row["price"],
         idempotency_key=row["idempotency_key"],
         fingerprint=row["fingerprint"],
     )
