@@ -14,6 +14,7 @@ UnspoolError
 │   ├── UnknownModel             404 unknown_model
 │   ├── MethodNotAllowed         405 method_not_allowed
 │   ├── IdempotencyMismatch      409 idempotency_mismatch
+│   ├── Conflict                 409 conflict
 │   ├── TooLarge                 413 too_large
 │   ├── UnsupportedMediaType     415 unsupported_media_type
 │   ├── Internal                 500 internal
@@ -130,6 +131,14 @@ class IdempotencyMismatch(ClientError):
 
     http_status = 409
     code = "idempotency_mismatch"
+
+
+class Conflict(ClientError):
+    """Not while things are as they are; the message says what has to happen first."""
+
+    http_status = 409
+    code = "conflict"
+    retry_after_s = 1
 
 
 class TooLarge(ClientError):

@@ -25,6 +25,7 @@ from unspool.api.models import Catalog
 from unspool.api.stream import Viewers
 from unspool.config import Settings
 from unspool.host import Host
+from unspool.retention import Retention
 from unspool.spool import Spool, open_spool
 
 CONNECTION_BUFFER_BYTES = 64 * 1024
@@ -61,10 +62,14 @@ async def _serve(spool: Spool, file: str, settings: Settings, on_listening: Call
     starting = asyncio.create_task(host.start())
     catalog = Catalog(spool, starting)
     await catalog.refresh()
-    app = App(spool, catalog, Auth(key, await spool.secret()), viewers, settings, host.models)
+    retention = Retention(spool, settings)
+    app = App(spool, catalog, Auth(key, await spool.secret()), viewers, settings, host.models, retention)
     stop = _stop_signals()
     http = _Http(app, settings)
-    background = [asyncio.ensure_future(work) for work in (viewers.drop_stalled(), catalog.keep_fresh())]
+    background = [
+        asyncio.ensure_future(work)
+        for work in (viewers.drop_stalled(), catalog.keep_fresh(), retention.keep_expiring())
+    ]
     try:
         on_listening(await http.start(), key)
         await _watch_abandoned(spool, viewers)

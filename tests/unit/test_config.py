@@ -20,6 +20,10 @@ DEFAULTS = {
     "keep_alive_s": 15,
     "stalled_viewer_s": 60,
     "disconnect_grace_s": 5,
+    "retention_days": 7,
+    "retention_interval_s": 60,
+    "delete_wait_s": 10,
+    "public_docs": True,
     "drain_timeout_s": 10,
     "cancel_grace_s": 2,
     "kill_grace_s": 1,
@@ -98,10 +102,10 @@ def test_a_value_that_cannot_work_is_refused_by_name(name: str, value: object):
         Settings(**{name: value})
 
 
-@pytest.mark.parametrize("name", [name for name, value in DEFAULTS.items() if isinstance(value, int | float)])
+@pytest.mark.parametrize("name", [name for name, value in DEFAULTS.items() if type(value) in (int, float)])
 def test_every_number_has_its_unit_in_its_name(name: str):
     """Or it is one of the two that count things."""
-    assert name.endswith(("_s", "_bytes")) or name in {"port", "load_attempts"}
+    assert name.endswith(("_s", "_days", "_bytes")) or name in {"port", "load_attempts"}
 
 
 @pytest.mark.parametrize("name", Settings.model_fields)

@@ -22,15 +22,15 @@ MAY_IMPORT: dict[str, list[str]] = {
     # L3: claim and feed; deliver; store outputs
     **{
         name: [*L0, "model", "spool", "worker", "host", "webhooks", "files", "metrics"]
-        for name in ("host", "webhooks", "files", "metrics")
+        for name in ("host", "webhooks", "files", "metrics", "retention")
     },
     # L4: HTTP; handlers and workers meet in the spool only
-    "api": [*L0, "model", "spool", "webhooks", "files", "metrics", "api"],
+    "api": [*L0, "model", "spool", "webhooks", "files", "metrics", "retention", "api", "unspool"],
     # Beside them: ready-made models, loaded in workers; the SDK
     "engines": [*L0, "model", "engines"],
     "client": [*L0, "client"],
     # L5: what puts it together
-    "server": [*L0, "model", "spool", "host", "webhooks", "files", "metrics", "api"],
+    "server": [*L0, "model", "spool", "host", "webhooks", "files", "metrics", "retention", "api"],
     "demo": [*L0, "model", "engines", "demo", "unspool"],
     "cli": [*L0, "server", "demo", "unspool"],
     "__main__": ["cli"],

@@ -7,6 +7,7 @@ each layer in between costs on every write of every stream.
 from __future__ import annotations
 
 import asyncio
+import functools
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
@@ -17,20 +18,43 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.routing import Route, Router
 from starlette.types import Receive, Scope, Send
 
+from unspool.api.account import Account
 from unspool.api.auth import Auth
-from unspool.api.models import Catalog
+from unspool.api.description import bare, described, obj
+from unspool.api.docs import Docs
+from unspool.api.history import History
+from unspool.api.models import Catalog, Models
+from unspool.api.openapi import PER_MODEL, describe
 from unspool.api.predictions import Predictions
 from unspool.api.responses import Answer, Headers, Json, error_answer
 from unspool.api.stream import Viewers
 from unspool.config import Settings
-from unspool.errors import ClientError, Internal, MethodNotAllowed, NotFound, SpoolUnavailable, Unavailable
+from unspool.errors import (
+    ClientError,
+    Internal,
+    MethodNotAllowed,
+    NotFound,
+    SpoolUnavailable,
+    Unavailable,
+    UnknownPrediction,
+)
 from unspool.model import RESERVED_SEGMENTS
+from unspool.retention import Retention
 from unspool.spool import Spool
 
 Handler = Callable[[Request], Awaitable[Answer]]
 
 _EXPOSED = b"x-prediction-id, x-request-id, content-location, retry-after"
 _ALLOWED_HEADERS = b"authorization, content-type, accept, last-event-id, idempotency-key, prefer"
+
+BASES = ("/api/v3", "/api/v2")
+_LIVE = obj({"status": {"const": "live"}})
+_READY = obj(
+    {
+        "status": {"enum": ["ready", "not ready"]},
+        "models": {"type": "object", "additionalProperties": {"enum": ["loading", "ready", "failed"]}},
+    }
+)
 
 _log = structlog.get_logger("unspool.api")
 
@@ -45,7 +69,8 @@ class Endpoint:
     def __init__(
         self, handlers: Mapping[str, Handler], cors_origins: list[str], exists: Callable[[Request], bool] | None = None
     ) -> None:
-        self._handlers = handlers
+        self.handlers = handlers
+        """By method."""
         self._exists = exists
         self._allowed = ", ".join([*handlers, "OPTIONS"])
         self._cors_origins = cors_origins
@@ -59,6 +84,8 @@ class Endpoint:
             answer = await self._handle(request, extra)
         except ClientError as error:
             answer = error_answer(error)
+        except UnknownPrediction:
+            answer = error_answer(NotFound("There is no such prediction any more: it was deleted meanwhile."))
         except SpoolUnavailable as error:
             answer = error_answer(Unavailable(f"{error} Try again."))
             _log.warning("the spool is not available", request_id=request_id, cause=str(error))
@@ -73,13 +100,13 @@ class Endpoint:
         if self._exists is not None and not self._exists(request):
             raise NotFound("There is nothing at this path. The API begins at /api/v3; the docs list its paths.")
         method = "GET" if request.method == "HEAD" else request.method
-        handler = self._handlers.get(method)
+        handler = self.handlers.get(method)
         if handler is not None:
             return await handler(request)
         extra.append((b"allow", self._allowed.encode()))
         if method == "OPTIONS":
             return Json(None)
-        raise MethodNotAllowed(f"Use {' or '.join(self._handlers)} here, not {request.method[:20]}.")
+        raise MethodNotAllowed(f"Use {' or '.join(self.handlers)} here, not {request.method[:20]}.")
 
     def _cors(self, request: Request) -> Headers:
         """URLs with a token may be opened from any page; for the rest, the setting says which pages may."""
@@ -111,6 +138,7 @@ class App:
 
     Args:
         health: tells how each model does, by id; empty while the models are not known yet.
+        retention: deletes predictions; its default knows of no files.
     """
 
     def __init__(
@@ -121,6 +149,7 @@ class App:
         viewers: Viewers,
         settings: Settings,
         health: Callable[[], Mapping[str, str]],
+        retention: Retention | None = None,
     ) -> None:
         self._auth = auth
         self._catalog = catalog
@@ -131,7 +160,20 @@ class App:
         self._closing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._answering = 0
         self._answered = asyncio.Event()
-        self._router = self._routes(Predictions(spool, catalog, auth, viewers, settings, self._closing))
+        predictions = Predictions(spool, catalog, auth, viewers, settings, self._closing)
+        retention = retention or Retention(spool, settings)
+        history = History(spool, auth, retention, settings, predictions.describe, self._closing)
+        self.routes = [
+            self._route("/health/live", GET=self._live),
+            self._route("/health/ready", GET=self._ready),
+            *self._of_docs(Docs(auth, settings, self.describe)),
+            *self._of_models(Models(catalog, auth, settings)),
+            *self._of_account(Account(spool, catalog, auth, settings)),
+            *self._of_predictions(predictions, history),
+        ]
+        """What is served: the description of the API is made of it too."""
+        nothing = Endpoint({}, self._cors_origins, exists=lambda request: False)
+        self._router = Router(self.routes, redirect_slashes=False, default=nothing)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI application."""
@@ -158,24 +200,57 @@ class App:
             self._answered.clear()
             await self._answered.wait()
 
-    def _routes(self, predictions: Predictions) -> Router:
-        routes = [
-            self._route("/health/live", GET=self._live),
-            self._route("/health/ready", GET=self._ready),
+    def describe(self, server: str) -> dict[str, Any]:
+        """The OpenAPI document of this application, as it is reached at the base URL `server`."""
+        return describe(self.routes, _handlers, self._catalog.infos(), server)
+
+    def _of_docs(self, docs: Docs) -> list[Route]:
+        return [
+            self._route("/openapi.json", GET=docs.openapi),
+            self._route("/docs", GET=docs.page),
+            self._route("/docs/{file}", GET=docs.file),
         ]
-        for base in ("/api/v3", "/api/v2"):
+
+    def _of_models(self, models: Models) -> list[Route]:
+        found = []
+        for base in BASES:
+            found += [
+                self._route(f"{base}/models", GET=models.list),
+                self._route(f"{base}/models/{PER_MODEL}/readme", GET=models.readme),
+            ]
+        return found
+
+    def _of_account(self, account: Account) -> list[Route]:
+        found = []
+        for base in BASES:
+            found += [
+                self._route(f"{base}/model/price", POST=account.price),
+                self._route(f"{base}/model/pricing", POST=account.pricing),
+                self._route(f"{base}/balance", GET=account.balance),
+                self._route(f"{base}/account/balance", GET=account.balance),
+                self._route(f"{base}/user/usage_stats", POST=account.usage_stats),
+                self._route(f"{base}/account/usage", GET=account.usage),
+                self._route(f"{base}/billings/search", POST=account.billings_search),
+                self._route(f"{base}/account/billings", GET=account.billings),
+            ]
+        return found
+
+    def _of_predictions(self, predictions: Predictions, history: History) -> list[Route]:
+        """With the submit, which takes every path that nothing else does, at the end."""
+        found = []
+        for base in BASES:
             one = f"{base}/predictions/{{id}}"
-            routes += [
-                self._route(f"{base}/models", GET=self._models),
-                self._route(one, GET=predictions.get),
+            found += [
+                self._route(f"{base}/predictions", POST=history.search, GET=history.every),
+                self._route(f"{base}/predictions/delete", POST=history.delete_many),
+                self._route(one, GET=predictions.get, DELETE=history.delete),
                 self._route(f"{one}/result", GET=predictions.get),
                 self._route(f"{one}/stream", GET=predictions.stream),
                 self._route(f"{one}/events", GET=predictions.events),
                 self._route(f"{one}/cancel", POST=predictions.cancel),
-                Route(f"{base}/{{model_id:path}}", self._submit_to(predictions)),
+                Route(f"{base}/{PER_MODEL}", self._submit_to(predictions)),
             ]
-        nothing = Endpoint({}, self._cors_origins, exists=lambda request: False)
-        return Router(routes, redirect_slashes=False, default=nothing)
+        return found
 
     def _route(self, path: str, **handlers: Handler) -> Route:
         return Route(path, Endpoint(handlers, self._cors_origins))
@@ -185,6 +260,7 @@ class App:
         return Endpoint({"POST": submit}, self._cors_origins, exists=_may_be_model)
 
     def _while_open(self, handler: Handler) -> Handler:
+        @functools.wraps(handler)
         async def accept(request: Request) -> Answer:
             if self.draining:
                 raise Unavailable("The server is shutting down. Try again in a moment.")
@@ -192,18 +268,27 @@ class App:
 
         return accept
 
-    async def _models(self, request: Request) -> Answer:
-        self._auth.owner(request.headers.get("authorization"))
-        return Json(self._catalog.list())
-
+    @described(summary="Whether the server runs", tag="Health", security="none", answers={200: bare(_LIVE)})
     async def _live(self, request: Request) -> Answer:
         return Json({"status": "live"}, bare=True)
 
+    @described(
+        summary="Whether every model is loaded",
+        tag="Health",
+        security="none",
+        answers={200: bare(_READY), 503: bare(_READY, "Not every model is loaded, or the server is going down.")},
+    )
     async def _ready(self, request: Request) -> Answer:
         models = self._health()
         ready = bool(models) and all(state == "ready" for state in models.values()) and not self.draining
         body: dict[str, Any] = {"status": "ready" if ready else "not ready", "models": dict(models)}
         return Json(body, bare=True, status=200 if ready else 503)
+
+
+def _handlers(route: Route) -> Mapping[str, Handler]:
+    endpoint = route.endpoint
+    assert isinstance(endpoint, Endpoint)
+    return endpoint.handlers
 
 
 def _may_be_model(request: Request) -> bool:
