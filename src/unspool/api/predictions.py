@@ -30,7 +30,7 @@ from unspool.api.description import (
 from unspool.api.models import Catalog, ServedModel, invalid_input
 from unspool.api.openapi import MODEL_INPUTS
 from unspool.api.responses import Answer, Json, NoContent, Stream
-from unspool.api.schemas import EVENT_PAGE, STREAM
+from unspool.api.schemas import CURSOR, EVENT_PAGE, STREAM
 from unspool.api.stream import READ_LIMIT, Viewers, resume_point
 from unspool.config import Settings
 from unspool.errors import (
@@ -59,9 +59,8 @@ _TIMEOUT = {"type": "number", "minimum": 0.001, "maximum": MAX_TIMEOUT_S}
 _ON_DISCONNECT = "`cancel`: it is cancelled when its last viewer has been gone for a while."
 _IDEMPOTENCY = "For 24 hours the same key with the same request answers with the same prediction."
 _WAIT = "Seconds to wait if there is nothing new."
-_CURSOR = {"type": "string", "pattern": "^(0|[1-9][0-9]{0,8})-([1-9][0-9]{0,17})$"}
-_AFTER = query("after", _CURSOR, "The cursor of the last event that was received.")
-_LAST_EVENT_ID = header("Last-Event-ID", _CURSOR, "As `after`, and wins over it.")
+_AFTER = query("after", CURSOR, "The cursor of the last event that was received.")
+_LAST_EVENT_ID = header("Last-Event-ID", CURSOR, "As `after`, and wins over it.")
 
 _decode = msgspec.json.Decoder().decode
 _Form = Literal["stream", "wait", "async"]

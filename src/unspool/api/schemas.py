@@ -137,9 +137,14 @@ COMPONENTS: dict[str, dict[str, Any]] = {
 }
 """What other schemas refer to, by name."""
 
+CURSOR: dict[str, Any] = {"type": "string", "pattern": "^(0|[1-9][0-9]{0,8})-([1-9][0-9]{0,17})$"}
 STREAM: dict[str, Any] = {
-    "type": "string",
-    "description": "Server-Sent Events: `id:` is the cursor, each `data:` line is one JSON object of the schema Event.",
-    "x-event-schema": ref("Event"),
+    "description": "Server-Sent Events, each of them as described here. The last one is `complete` or `error`.",
+    **obj(
+        {
+            "id": {**CURSOR, "description": "The cursor."},
+            "data": {"type": "string", "contentMediaType": "application/json", "contentSchema": ref("Event")},
+        }
+    ),
 }
-EVENT_PAGE = obj({"events": array(obj({"cursor": TEXT, "event": ref("Event")})), "done": FLAG})
+EVENT_PAGE = obj({"events": array(obj({"cursor": CURSOR, "event": ref("Event")})), "done": FLAG})
