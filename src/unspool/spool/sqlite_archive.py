@@ -22,7 +22,7 @@ DELETE_AT_ONCE = 50
 """So many predictions are deleted in one transaction: other writers wait for no more than that."""
 _DAY_NS = 24 * 3600 * 10**9
 
-_PARTS_OF = {"deliveries": "prediction_id", "parts": "seq", "predictions": "seq"}
+OF_PREDICTIONS = {"deliveries": "id", "delivery_tries": "id", "parts": "seq", "predictions": "seq"}
 """Every table with rows of a prediction, and the column that says of which."""
 
 _FOUND = """
@@ -118,10 +118,10 @@ class SqliteArchive:
 
 def _delete(execute: Execute, ids: Sequence[str]) -> list[str]:
     ended = execute(_ENDED, _json(ids))
-    keys = {"seq": _json([row["seq"] for row in ended]), "prediction_id": _json([row["id"] for row in ended])}
+    keys = {"seq": _json([row["seq"] for row in ended]), "id": _json([row["id"] for row in ended])}
     execute(_KEEP_COUNT, keys["seq"])
     there = {row["name"] for row in execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    for table, column in _PARTS_OF.items():
+    for table, column in OF_PREDICTIONS.items():
         if table in there:
             delete = f"DELETE FROM {table} WHERE {column} IN (SELECT value FROM json_each(?))"  # noqa: S608, our names
             execute(delete, keys[column])
