@@ -51,6 +51,12 @@ class Settings(BaseSettings):
     disconnect_grace_s: float = Field(
         5, ge=0, description="on_disconnect=cancel acts so long after the last viewer left"
     )
+    retention_days: float = Field(
+        7, ge=0, le=36_500, description="days after which a finished prediction is deleted; 0 keeps all of them"
+    )
+    retention_interval_s: float = Field(60, gt=0, description="how often it is looked for predictions to delete")
+    delete_wait_s: float = Field(10, ge=0, description="how long a delete waits until a run has stopped")
+    public_docs: bool = Field(True, description="whether /docs and /openapi.json are shown without an API key")
     drain_timeout_s: float = Field(10, ge=0, description="how long a stop waits for runs to finish")
 
     webhook_allow_http: bool = Field(False, description="whether webhooks may go to plain http")

@@ -147,10 +147,11 @@ class IdempotencyMismatch(ClientError):
 
 
 class Conflict(ClientError):
-    """Not possible as things stand with what is asked for."""
+    """Not while things are as they are; the message says what has to happen first."""
 
     http_status = 409
     code = "conflict"
+    retry_after_s = 1
 
 
 class TooLarge(ClientError):

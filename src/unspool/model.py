@@ -35,6 +35,8 @@ STREAMABLE = ("progress", "log", "output")
 Level = Literal["debug", "info", "warning", "error"]
 T = TypeVar("T")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*", re.ASCII)
+_CATEGORY = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*", re.ASCII)
+_HIGHEST_PRICE = 1e9
 _TRACK_INTERVAL_S = 0.1
 
 
@@ -247,6 +249,8 @@ class Model:
     max_attempts: int
     run_timeout_s: float | None
     streams: tuple[str, ...]
+    category: str
+    price: float
     inputs: type[pydantic.BaseModel]
     run_parameter: str | None
     """The parameter that receives the `Run`, if it asks for one."""
@@ -263,6 +267,8 @@ class Model:
             replicas=self.replicas,
             max_attempts=self.max_attempts,
             run_timeout_s=self.run_timeout_s,
+            category=self.category,
+            price=self.price,
         )
 
 
@@ -275,6 +281,8 @@ def model(
     run_timeout_s: float | None = None,
     streams: Iterable[str] | bool = True,
     readme: str | None = None,
+    category: str = "other",
+    price: float = 0,
 ) -> Callable[[T], T]:
     """Makes a function, or a class with `__call__` and perhaps `setup`, a model. Returns it unchanged.
 
@@ -286,6 +294,8 @@ def model(
         run_timeout_s: how long one attempt may take, in seconds; a request can ask for less.
         streams: which of "progress", "log", "output" it emits; `True` derives it, `False` refuses `stream: true`.
         readme: markdown; default is the docstring.
+        category: what it makes of what, as "text-to-image", "image-to-video", "text-to-text"; clients filter by it.
+        price: what a prediction that completes costs, in USD. Nothing is charged: it is counted, and shown.
 
     Raises:
         ModelFileError: the declaration cannot be served; the message says why.
@@ -301,6 +311,8 @@ def model(
             run_timeout_s=run_timeout_s,
             streams=streams,
             readme=readme,
+            category=category,
+            price=price,
         )
         setattr(target, MARK, declared)
         return target
@@ -322,6 +334,8 @@ def make_model(
     run_timeout_s: float | None = None,
     streams: Iterable[str] | bool = True,
     readme: str | None = None,
+    category: str = "other",
+    price: float = 0,
     inputs: type[pydantic.BaseModel] | None = None,
 ) -> Model:
     """The declaration that `@model` attaches; engines call it with themselves as the target.
@@ -338,6 +352,10 @@ def make_model(
             raise ModelFileError(f"model {id!r}: {name}={value!r} must be 1 or more")
     if run_timeout_s is not None and run_timeout_s <= 0:
         raise ModelFileError(f"model {id!r}: run_timeout_s={run_timeout_s!r} must be more than 0")
+    if not _CATEGORY.fullmatch(category):
+        raise ModelFileError(f"model {id!r}: category={category!r} must be words joined by '-', as in 'text-to-image'")
+    if isinstance(price, bool) or not isinstance(price, int | float) or not 0 <= price < _HIGHEST_PRICE:
+        raise ModelFileError(f"model {id!r}: price={price!r} must be a number of USD, 0 or more")
     call, setup = _call_and_setup(id, target)
     derived, run_parameter = _inputs(id, call)
     return Model(
@@ -349,6 +367,8 @@ def make_model(
         max_attempts=max_attempts,
         run_timeout_s=run_timeout_s,
         streams=_streams(id, streams, call),
+        category=category,
+        price=float(price),
         inputs=inputs or derived,
         run_parameter=run_parameter,
         setup=setup,

@@ -24,6 +24,7 @@ from unspool.api.models import Catalog
 from unspool.api.stream import Viewers
 from unspool.config import Settings
 from unspool.host import Host
+from unspool.retention import Retention
 from unspool.spool import Spool, open_spool
 from unspool.spool.keys import new_text
 from unspool.views import Views
@@ -65,12 +66,14 @@ async def _serve(spool: Spool, file: str, settings: Settings, on_listening: Call
     catalog = Catalog(spool, starting)
     await catalog.refresh()
     views = Views(spool, auth.stream_token)
-    app = App(spool, catalog, auth, viewers, views, settings, host.models)
+    retention = Retention(spool, settings)
+    app = App(spool, catalog, auth, viewers, views, settings, host.models, retention)
     stop = _stop_signals()
     http = _Http(app, settings)
     delivering = asyncio.create_task(Deliverer(spool, views, settings).run())
     background = [
-        asyncio.ensure_future(work) for work in (viewers.drop_stalled(), catalog.keep_fresh(), auth.keep_fresh())
+        asyncio.ensure_future(work)
+        for work in (viewers.drop_stalled(), catalog.keep_fresh(), auth.keep_fresh(), retention.keep_expiring())
     ]
     try:
         on_listening(await http.start(), key)

@@ -147,6 +147,8 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     """Where to send the prediction when it has ended."""
     base_url: str = ""
     """How its client reached this server: the base of URLs in what is sent later."""
+    price: float = 0
+    """What it costs in USD if it completes."""
     idempotency_key: str | None = None
     fingerprint: bytes = b""
     """Digest of what a repeated `idempotency_key` has to repeat: model, inputs and options."""
@@ -171,6 +173,8 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     base64_output: bool
     webhook_url: str | None = None
     base_url: str = ""
+    price: float = 0
+    """What it costs in USD if it completes, as its model's price was when it was made."""
     cancel_requested: bool
     created_at_ns: int
     started_at_ns: int | None
@@ -193,3 +197,7 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     replicas: int
     max_attempts: int
     run_timeout_s: float | None
+    category: str = "other"
+    """What it makes of what, as `text-to-image`; clients show and filter by it."""
+    price: float = 0
+    """Of one completed prediction, in USD."""

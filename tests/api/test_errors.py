@@ -419,7 +419,7 @@ def test_an_unknown_path_is_not_found(server: Server, path: str) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["predictions", "predictions/x/nothing", "predictions/x/y/z", "balance", "media/uploads", "account/usage"],
+    ["predictions/x/nothing", "predictions/x/y/z", "models/x", "user/usage", "media/nothing", "account/nothing"],
 )
 def test_a_reserved_path_that_does_not_exist_is_not_found(client: Client, path: str) -> None:
     for method in ("GET", "POST", "DELETE"):

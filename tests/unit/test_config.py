@@ -26,6 +26,10 @@ DEFAULTS = {
     "keep_alive_s": 15,
     "stalled_viewer_s": 60,
     "disconnect_grace_s": 5,
+    "retention_days": 7,
+    "retention_interval_s": 60,
+    "delete_wait_s": 10,
+    "public_docs": True,
     "drain_timeout_s": 10,
     "webhook_allow_http": False,
     "webhook_allow_hosts": [],
@@ -125,7 +129,7 @@ def test_every_number_has_its_unit_in_its_name(name: str):
     """Or it is one of those that count things, and says which."""
     counts = {"port", "load_attempts", "webhook_concurrency", "webhook_concurrency_per_host"}
     counts |= {"key_max_running", "key_max_waiting", "key_max_viewers"}
-    assert name.endswith(("_s", "_bytes", "_per_minute")) or name in counts
+    assert name.endswith(("_s", "_days", "_bytes", "_per_minute")) or name in counts
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.0.7", "models.example", ""])

@@ -89,7 +89,7 @@ def test_a_code_is_its_class_in_snake_case():
 
 def test_what_may_be_tried_again_says_when():
     seconds = {error.code: error.retry_after_s for error in answers() if error("x").retryable}
-    assert seconds == {"unavailable": 1, "rate_limited": 1, "queue_full": 5}
+    assert seconds == {"conflict": 1, "unavailable": 1, "rate_limited": 1, "queue_full": 5}
     assert errors.RateLimited("x", retry_after_s=17).retry_after_s == 17
 
 

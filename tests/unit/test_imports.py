@@ -24,15 +24,15 @@ MAY_IMPORT: dict[str, list[str]] = {
     # L3: claim and feed; deliver; store outputs
     **{
         name: [*L0, "model", "net", "spool", "views", "worker", "host", "webhooks", "files", "metrics"]
-        for name in ("host", "webhooks", "files", "metrics")
+        for name in ("host", "webhooks", "files", "metrics", "retention")
     },
     # L4: HTTP; handlers and workers meet in the spool only
-    "api": [*L0, "model", "net", "spool", "views", "webhooks", "files", "metrics", "api"],
+    "api": [*L0, "model", "net", "spool", "views", "webhooks", "files", "metrics", "retention", "api", "unspool"],
     # Beside them: ready-made models, loaded in workers; the SDK
     "engines": [*L0, "model", "engines"],
     "client": [*L0, "client"],
     # L5: what puts it together
-    "server": [*L0, "model", "spool", "views", "host", "webhooks", "files", "metrics", "api"],
+    "server": [*L0, "model", "spool", "views", "host", "webhooks", "files", "metrics", "retention", "api"],
     "demo": [*L0, "model", "engines", "demo", "unspool"],
     "cli": [*L0, "server", "demo", "unspool", "cli_keys"],
     "cli_keys": [*L0, "spool"],

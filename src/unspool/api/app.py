@@ -7,6 +7,7 @@ each layer in between costs on every write of every stream.
 from __future__ import annotations
 
 import asyncio
+import functools
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
@@ -17,15 +18,29 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.routing import Route, Router
 from starlette.types import Receive, Scope, Send
 
+from unspool.api.account import Account
 from unspool.api.auth import Auth
-from unspool.api.models import Catalog
+from unspool.api.description import bare, described, obj
+from unspool.api.docs import Docs
+from unspool.api.history import History
+from unspool.api.models import Catalog, Models
+from unspool.api.openapi import PER_MODEL, describe
 from unspool.api.predictions import Predictions
 from unspool.api.responses import Answer, Headers, Json, error_answer
 from unspool.api.stream import Viewers
 from unspool.api.webhooks import Webhooks
 from unspool.config import Settings
-from unspool.errors import ClientError, Internal, MethodNotAllowed, NotFound, SpoolUnavailable, Unavailable
+from unspool.errors import (
+    ClientError,
+    Internal,
+    MethodNotAllowed,
+    NotFound,
+    SpoolUnavailable,
+    Unavailable,
+    UnknownPrediction,
+)
 from unspool.model import RESERVED_SEGMENTS
+from unspool.retention import Retention
 from unspool.spool import Spool
 from unspool.views import Views
 
@@ -33,6 +48,15 @@ Handler = Callable[[Request], Awaitable[Answer]]
 
 _EXPOSED = b"x-prediction-id, x-request-id, content-location, retry-after"
 _ALLOWED_HEADERS = b"authorization, content-type, accept, last-event-id, idempotency-key, prefer"
+
+BASES = ("/api/v3", "/api/v2")
+_LIVE = obj({"status": {"const": "live"}})
+_READY = obj(
+    {
+        "status": {"enum": ["ready", "not ready"]},
+        "models": {"type": "object", "additionalProperties": {"enum": ["loading", "ready", "failed"]}},
+    }
+)
 
 _log = structlog.get_logger("unspool.api")
 
@@ -47,7 +71,8 @@ class Endpoint:
     def __init__(
         self, handlers: Mapping[str, Handler], cors_origins: list[str], exists: Callable[[Request], bool] | None = None
     ) -> None:
-        self._handlers = handlers
+        self.handlers = handlers
+        """By method."""
         self._exists = exists
         self._allowed = ", ".join([*handlers, "OPTIONS"])
         self._cors_origins = cors_origins
@@ -61,6 +86,8 @@ class Endpoint:
             answer = await self._handle(request, extra)
         except ClientError as error:
             answer = error_answer(error)
+        except UnknownPrediction:
+            answer = error_answer(NotFound("There is no such prediction any more: it was deleted meanwhile."))
         except SpoolUnavailable as error:
             answer = error_answer(Unavailable(f"{error} Try again."))
             _log.warning("the spool is not available", request_id=request_id, cause=str(error))
@@ -75,13 +102,13 @@ class Endpoint:
         if self._exists is not None and not self._exists(request):
             raise NotFound("There is nothing at this path. The API begins at /api/v3; the docs list its paths.")
         method = "GET" if request.method == "HEAD" else request.method
-        handler = self._handlers.get(method)
+        handler = self.handlers.get(method)
         if handler is not None:
             return await handler(request)
         extra.append((b"allow", self._allowed.encode()))
         if method == "OPTIONS":
             return Json(None)
-        raise MethodNotAllowed(f"Use {' or '.join(self._handlers)} here, not {request.method[:20]}.")
+        raise MethodNotAllowed(f"Use {' or '.join(self.handlers)} here, not {request.method[:20]}.")
 
     def _cors(self, request: Request) -> Headers:
         """URLs with a token may be opened from any page; for the rest, the setting says which pages may."""
@@ -113,6 +140,7 @@ class App:
 
     Args:
         health: tells how each model does, by id; empty while the models are not known yet.
+        retention: deletes predictions; its default knows of no files.
     """
 
     def __init__(
@@ -124,6 +152,7 @@ class App:
         views: Views,
         settings: Settings,
         health: Callable[[], Mapping[str, str]],
+        retention: Retention | None = None,
     ) -> None:
         self._auth = auth
         self._catalog = catalog
@@ -135,7 +164,20 @@ class App:
         self._answering = 0
         self._answered = asyncio.Event()
         predictions = Predictions(spool, catalog, auth, viewers, views, settings, self._closing)
-        self._router = self._routes(predictions, Webhooks(spool, auth, predictions.own, settings))
+        retention = retention or Retention(spool, settings)
+        history = History(spool, auth, retention, settings, predictions.describe, self._closing)
+        self.routes = [
+            self._route("/health/live", GET=self._live),
+            self._route("/health/ready", GET=self._ready),
+            *self._of_docs(Docs(auth, settings, self.describe)),
+            *self._of_models(Models(catalog, auth, settings)),
+            *self._of_account(Account(spool, catalog, auth, settings)),
+            *self._of_webhooks(Webhooks(spool, auth, predictions.own, settings)),
+            *self._of_predictions(predictions, history),
+        ]
+        """What is served: the description of the API is made of it too."""
+        nothing = Endpoint({}, self._cors_origins, exists=lambda request: False)
+        self._router = Router(self.routes, redirect_slashes=False, default=nothing)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI application."""
@@ -162,27 +204,67 @@ class App:
             self._answered.clear()
             await self._answered.wait()
 
-    def _routes(self, predictions: Predictions, webhooks: Webhooks) -> Router:
-        routes = [
-            self._route("/health/live", GET=self._live),
-            self._route("/health/ready", GET=self._ready),
+    def describe(self, server: str) -> dict[str, Any]:
+        """The OpenAPI document of this application, as it is reached at the base URL `server`."""
+        return describe(self.routes, _handlers, self._catalog.infos(), server)
+
+    def _of_docs(self, docs: Docs) -> list[Route]:
+        return [
+            self._route("/openapi.json", GET=docs.openapi),
+            self._route("/docs", GET=docs.page),
+            self._route("/docs/{file}", GET=docs.file),
         ]
-        for base in ("/api/v3", "/api/v2"):
+
+    def _of_models(self, models: Models) -> list[Route]:
+        found = []
+        for base in BASES:
+            found += [
+                self._route(f"{base}/models", GET=models.list),
+                self._route(f"{base}/models/{PER_MODEL}/readme", GET=models.readme),
+            ]
+        return found
+
+    def _of_account(self, account: Account) -> list[Route]:
+        found = []
+        for base in BASES:
+            found += [
+                self._route(f"{base}/model/price", POST=account.price),
+                self._route(f"{base}/model/pricing", POST=account.pricing),
+                self._route(f"{base}/balance", GET=account.balance),
+                self._route(f"{base}/account/balance", GET=account.balance),
+                self._route(f"{base}/user/usage_stats", POST=account.usage_stats),
+                self._route(f"{base}/account/usage", GET=account.usage),
+                self._route(f"{base}/billings/search", POST=account.billings_search),
+                self._route(f"{base}/account/billings", GET=account.billings),
+            ]
+        return found
+
+    def _of_webhooks(self, webhooks: Webhooks) -> list[Route]:
+        found = []
+        for base in BASES:
+            found += [
+                self._route(f"{base}/webhook/secret", GET=webhooks.secret),
+                self._route(f"{base}/webhook/secret/rotate", POST=webhooks.rotate),
+                self._route(f"{base}/predictions/{{id}}/deliveries", GET=webhooks.deliveries, POST=webhooks.send_again),
+            ]
+        return found
+
+    def _of_predictions(self, predictions: Predictions, history: History) -> list[Route]:
+        """With the submit, which takes every path that nothing else does, at the end."""
+        found = []
+        for base in BASES:
             one = f"{base}/predictions/{{id}}"
-            routes += [
-                self._route(f"{base}/models", GET=self._models),
-                self._route(one, GET=predictions.get),
+            found += [
+                self._route(f"{base}/predictions", POST=history.search, GET=history.every),
+                self._route(f"{base}/predictions/delete", POST=history.delete_many),
+                self._route(one, GET=predictions.get, DELETE=history.delete),
                 self._route(f"{one}/result", GET=predictions.get),
                 self._route(f"{one}/stream", GET=predictions.stream),
                 self._route(f"{one}/events", GET=predictions.events),
                 self._route(f"{one}/cancel", POST=predictions.cancel),
-                self._route(f"{one}/deliveries", GET=webhooks.deliveries, POST=webhooks.send_again),
-                self._route(f"{base}/webhook/secret", GET=webhooks.secret),
-                self._route(f"{base}/webhook/secret/rotate", POST=webhooks.rotate),
-                Route(f"{base}/{{model_id:path}}", self._submit_to(predictions)),
+                Route(f"{base}/{PER_MODEL}", self._submit_to(predictions)),
             ]
-        nothing = Endpoint({}, self._cors_origins, exists=lambda request: False)
-        return Router(routes, redirect_slashes=False, default=nothing)
+        return found
 
     def _route(self, path: str, **handlers: Handler) -> Route:
         return Route(path, Endpoint(handlers, self._cors_origins))
@@ -192,6 +274,7 @@ class App:
         return Endpoint({"POST": submit}, self._cors_origins, exists=_may_be_model)
 
     def _while_open(self, handler: Handler) -> Handler:
+        @functools.wraps(handler)
         async def accept(request: Request) -> Answer:
             if self.draining:
                 raise Unavailable("The server is shutting down. Try again in a moment.")
@@ -199,18 +282,27 @@ class App:
 
         return accept
 
-    async def _models(self, request: Request) -> Answer:
-        await self._auth.owner(request)
-        return Json(self._catalog.list())
-
+    @described(summary="Whether the server runs", tag="Health", security="none", answers={200: bare(_LIVE)})
     async def _live(self, request: Request) -> Answer:
         return Json({"status": "live"}, bare=True)
 
+    @described(
+        summary="Whether every model is loaded",
+        tag="Health",
+        security="none",
+        answers={200: bare(_READY), 503: bare(_READY, "Not every model is loaded, or the server is going down.")},
+    )
     async def _ready(self, request: Request) -> Answer:
         models = self._health()
         ready = bool(models) and all(state == "ready" for state in models.values()) and not self.draining
         body: dict[str, Any] = {"status": "ready" if ready else "not ready", "models": dict(models)}
         return Json(body, bare=True, status=200 if ready else 503)
+
+
+def _handlers(route: Route) -> Mapping[str, Handler]:
+    endpoint = route.endpoint
+    assert isinstance(endpoint, Endpoint)
+    return endpoint.handlers
 
 
 def _may_be_model(request: Request) -> bool:

@@ -10,7 +10,12 @@ from typing import Any
 
 import jsonschema_rs
 import structlog
+from starlette.requests import Request
 
+from unspool.api.auth import Auth
+from unspool.api.description import array, content, data, described, obj, query, ref
+from unspool.api.responses import Answer, Json, Text
+from unspool.config import Settings
 from unspool.errors import BadJson, InvalidInput, SpoolUnavailable, Unavailable, UnknownModel
 from unspool.spool import Spool
 from unspool.types import ModelInfo
@@ -18,6 +23,8 @@ from unspool.types import ModelInfo
 MAX_ERRORS = 100
 """So many wrong fields are explained in one answer."""
 MAX_NAMED = 20
+IN_CATEGORY = ("model_uuid", "name", "category", "description")
+"""What the documentation pages show of a model."""
 REFRESH_INTERVAL_S = 1.0
 ANNOUNCEMENT_WAIT_S = 30.0
 """How long a submit waits for the import of the model file."""
@@ -42,7 +49,7 @@ class ServedModel:
             if self._validator.is_valid(inputs):
                 return []
             known = list(self.info.schema.get("properties", {}))
-            found = (wrong for error in self._validator.iter_errors(inputs) for wrong in _explain(error, known))
+            found = (wrong for error in self._validator.iter_errors(inputs) for wrong in explain(error, known))
             return list(islice(found, MAX_ERRORS + 1))
         except ValueError as error:
             raise BadJson("The inputs are nested too deeply.") from error
@@ -99,30 +106,88 @@ class Catalog:
                 raise Unavailable("The model file is still being imported. Try again in a moment.")
         return self._served.get(id)
 
-    def list(self) -> list[dict[str, Any]]:
-        """Every model in the shape that clients of the API read (`wavespeed-v3.md` §1.7)."""
-        return [_describe(served.info) for served in self._served.values()]
+    def infos(self) -> Iterable[ModelInfo]:
+        """Every model."""
+        return [served.info for served in self._served.values()]
+
+    def info(self, id: str) -> ModelInfo | None:
+        """The model of that id, if it is served now."""
+        served = self._served.get(id)
+        return None if served is None else served.info
 
 
-def _describe(info: ModelInfo) -> dict[str, Any]:
+class Models:
+    """The handlers of `GET /models` and of single READMEs."""
+
+    def __init__(self, catalog: Catalog, auth: Auth, settings: Settings) -> None:
+        self._catalog = catalog
+        self._auth = auth
+        self._settings = settings
+
+    @described(
+        summary="List models",
+        tag="Models",
+        details="A list; with `category`, the models of that category in the form that the documentation pages show.",
+        parameters=(query("category", {"type": "string"}, "As `text-to-image`; empty for all."),),
+        answers={
+            200: data(
+                {
+                    "anyOf": [
+                        array(ref("Model")),
+                        obj({"items": array(obj({name: {"type": "string"} for name in IN_CATEGORY}))}),
+                    ]
+                }
+            )
+        },
+    )
+    async def list(self, request: Request) -> Answer:
+        """`GET /api/v3/models`."""
+        await self._auth.owner(request)
+        category = request.query_params.get("category")
+        if category is None:
+            server = (self._settings.public_url or str(request.base_url)).rstrip("/")
+            return Json([_describe(info, server) for info in self._catalog.infos()])
+        wanted = [info for info in self._catalog.infos() if category in ("", info.category)]
+        return Json({"items": [dict(zip(IN_CATEGORY, _in_category(info), strict=True)) for info in wanted]})
+
+    @described(
+        summary="The README of a model",
+        tag="Models",
+        answers={200: content({"text/markdown": {"type": "string"}})},
+        errors=(UnknownModel,),
+    )
+    async def readme(self, request: Request) -> Answer:
+        """`GET /api/v3/models/{model_id}/readme`."""
+        await self._auth.owner(request)
+        served = await self._catalog.find(request.path_params["model_id"])
+        return Text(_readme(served.info), "text/markdown; charset=utf-8")
+
+
+def _in_category(info: ModelInfo) -> tuple[str, str, str, str]:
+    return info.id, info.id, info.category, info.readme
+
+
+def _describe(info: ModelInfo, server: str) -> dict[str, Any]:
     schema = {key: value for key, value in info.schema.items() if key != "title"}
+    schema.setdefault("properties", {})
     schema.setdefault("required", [])
-    schema["x-order-properties"] = list(schema.get("properties", {}))
-    streams = ", ".join(info.streams) or "nothing; poll for the result"
+    schema["x-order-properties"] = list(schema["properties"])
+    run = {"method": "POST", "server": server, "api_path": f"/api/v3/{info.id}", "request_schema": schema}
     return {
         "model_id": info.id,
         "name": info.id,
         "description": info.readme,
-        "type": "custom",
-        "base_price": 0,
+        "type": info.category,
+        "base_price": info.price,
         "streams": list(info.streams),
-        "readme": f"{info.readme}\n\nStreams: {streams}".strip(),
-        "api_schema": {
-            "api_schemas": [
-                {"type": "model_run", "method": "POST", "api_path": f"/api/v3/{info.id}", "request_schema": schema}
-            ]
-        },
+        "readme": _readme(info),
+        "api_schema": {"api_schemas": [{"type": "model_run", **run}]},
     }
+
+
+def _readme(info: ModelInfo) -> str:
+    streams = ", ".join(info.streams) or "nothing; poll for the result"
+    return f"{info.readme}\n\nStreams: {streams}".strip()
 
 
 def _nearest(id: str, known: Iterable[str]) -> str:
@@ -137,7 +202,7 @@ def invalid_input(model_id: str, errors: list[dict[str, str]]) -> InvalidInput:
     return InvalidInput(f"Correct these inputs of {model_id}: {named or errors[0]['message']}", errors[:MAX_ERRORS])
 
 
-def _explain(error: Any, known: list[str]) -> Iterable[dict[str, str]]:
+def explain(error: Any, known: list[str]) -> Iterable[dict[str, str]]:
     """One `{"field", "message"}` for each field that a schema error is about."""
     at = ".".join(str(step) for step in error.instance_path)
     kind = error.kind

@@ -13,21 +13,38 @@ from starlette.requests import Request
 
 from unspool import events
 from unspool.api.auth import Auth
+from unspool.api.body import INPUTS, json_object
+from unspool.api.description import (
+    PREDICTION_HEADER,
+    bare,
+    content,
+    data,
+    described,
+    empty,
+    header,
+    obj,
+    query,
+    ref,
+)
 from unspool.api.limits import Seats
 from unspool.api.models import Catalog, ServedModel, invalid_input
+from unspool.api.openapi import MODEL_INPUTS
 from unspool.api.responses import Answer, Json, NoContent, Stream
+from unspool.api.schemas import CURSOR, EVENT_PAGE, STREAM
 from unspool.api.stream import READ_LIMIT, Viewers, resume_point
 from unspool.api.webhooks import take_webhook, webhook_url
 from unspool.config import Settings
 from unspool.errors import (
     BadCursor,
-    BadJson,
     BadQuery,
+    Base64WithWebhook,
+    IdempotencyMismatch,
     NotFound,
+    QueueFull,
     StreamingNotSupported,
-    TooLarge,
+    UnknownModel,
     UnknownPrediction,
-    UnsupportedMediaType,
+    WebhookRefused,
 )
 from unspool.events import TaskCode
 from unspool.model import RESERVED_FIELDS
@@ -39,6 +56,13 @@ from unspool.views import Views
 MAX_WAIT_S = 600
 MAX_POLL_WAIT_S = 60
 MAX_TIMEOUT_S = 7 * 24 * 3600
+
+_TIMEOUT = {"type": "number", "minimum": 0.001, "maximum": MAX_TIMEOUT_S}
+_ON_DISCONNECT = "`cancel`: it is cancelled when its last viewer has been gone for a while."
+_IDEMPOTENCY = "For 24 hours the same key with the same request answers with the same prediction."
+_WAIT = "Seconds to wait if there is nothing new."
+_AFTER = query("after", CURSOR, "The cursor of the last event that was received.")
+_LAST_EVENT_ID = header("Last-Event-ID", CURSOR, "As `after`, and wins over it.")
 
 _decode = msgspec.json.Decoder().decode
 _Form = Literal["stream", "wait", "async"]
@@ -72,11 +96,43 @@ class Predictions:
 
     # Submit
 
+    @described(
+        summary="Run a model",
+        tag="Models that run",
+        body=MODEL_INPUTS,
+        parameters=(
+            query("on_disconnect", {"enum": ["continue", "cancel"], "default": "continue"}, _ON_DISCONNECT),
+            query("start_timeout", _TIMEOUT, "Seconds that it may wait for its start."),
+            query("run_timeout", _TIMEOUT, "Seconds that one attempt may take."),
+            header("Idempotency-Key", {"type": "string", "pattern": "^[!-~]{1,255}$"}, _IDEMPOTENCY),
+            header("Prefer", {"type": "string"}, "`wait=N`: answer when it has ended, or after N seconds (1 to 600)."),
+        ),
+        answers={
+            200: content(
+                {
+                    "application/json": obj(
+                        {"code": {"const": 200}, "message": {"const": "success"}, "data": ref("Prediction")}
+                    ),
+                    "text/event-stream": STREAM,
+                },
+                headers=PREDICTION_HEADER,
+            )
+        },
+        errors=(
+            BadQuery,
+            StreamingNotSupported,
+            WebhookRefused,
+            Base64WithWebhook,
+            UnknownModel,
+            QueueFull,
+            IdempotencyMismatch,
+        ),
+    )
     async def submit(self, request: Request) -> Answer:
         """`POST /api/v3/{model_id}`, with or without `/stream`."""
         owner = await self._auth.owner(request)
         model_id, streamed = _split_stream(request.path_params["model_id"])
-        body = await _json_object(request, self._settings.max_body_bytes)
+        body = await json_object(request, self._settings.max_body_bytes, INPUTS)
         served = await self._catalog.find(model_id)
         fields = {name: body.pop(name) for name in RESERVED_FIELDS & body.keys()}
         errors = _wrong_fields(fields) + served.check(body)
@@ -110,7 +166,7 @@ class Predictions:
             return self._stream(prediction, START)
         if form == "wait":
             prediction = await self._wait(prediction, wait_s)
-        described = await self._describe(request, prediction)
+        described = await self.describe(request, prediction)
         if form == "wait" and not prediction.status.terminal:
             message = (
                 f"Sync mode timed out after {wait_s:g} seconds. The prediction is still processing asynchronously."
@@ -151,18 +207,32 @@ class Predictions:
 
     # Poll and cancel
 
+    @described(
+        summary="Get a prediction",
+        tag="Predictions",
+        parameters=(query("logs", {"type": "boolean", "default": False}, "With its lines of log."),),
+        answers={200: data(ref("Prediction"))},
+        errors=(NotFound,),
+    )
     async def get(self, request: Request) -> Answer:
         """`GET /api/v3/predictions/{id}` and `…/result`."""
         prediction = await self.own(request)
-        described = await self._describe(request, prediction)
+        described = await self.describe(request, prediction)
         if _flag(request, "logs"):
             described["logs"] = await self._logs(prediction.id)
         return Json(described)
 
+    @described(
+        summary="Cancel a prediction",
+        tag="Predictions",
+        details="Answers with the prediction as it stands; asking twice is asking once.",
+        answers={200: data(ref("Prediction"))},
+        errors=(NotFound,),
+    )
     async def cancel(self, request: Request) -> Answer:
         """`POST /api/v3/predictions/{id}/cancel`."""
         prediction = await self.own(request)
-        return Json(await self._describe(request, await self._spool.cancel(prediction.id)))
+        return Json(await self.describe(request, await self._spool.cancel(prediction.id)))
 
     async def own(self, request: Request) -> Prediction:
         """The prediction of the path, if it is of the key that asks."""
@@ -190,11 +260,24 @@ class Predictions:
             at, done = page.batches[-1].last, page.done
         return found
 
-    async def _describe(self, request: Request, prediction: Prediction) -> dict[str, Any]:
+    async def describe(self, request: Request, prediction: Prediction) -> dict[str, Any]:
+        """The prediction object (`wavespeed-v3.md` Â§1.2, `wire.md` Â§4)."""
         return await self._views.describe(prediction, self._base_url(request))
 
     # Follow
 
+    @described(
+        summary="Follow a prediction",
+        tag="Predictions",
+        details="Begins after the cursor, or at the start of the log. Ends after the `complete` or `error` event.",
+        security="key or token",
+        parameters=(_AFTER, _LAST_EVENT_ID),
+        answers={
+            200: content({"text/event-stream": STREAM}, headers=PREDICTION_HEADER),
+            204: empty("The cursor is that of the last event: there is nothing more to come."),
+        },
+        errors=(BadCursor,),
+    )
     async def stream(self, request: Request) -> Answer:
         """`GET /api/v3/predictions/{id}/stream`."""
         prediction = await self._readable(request)
@@ -218,6 +301,18 @@ class Predictions:
         seat = self._seats.taken(prediction.owner)
         return Stream(self._viewers, prediction.id, after, prediction.on_disconnect == "cancel", seat)
 
+    @described(
+        summary="Follow a prediction by long polling",
+        tag="Predictions",
+        security="key or token",
+        parameters=(
+            _AFTER,
+            _LAST_EVENT_ID,
+            query("wait", {"type": "number", "minimum": 0, "maximum": MAX_POLL_WAIT_S, "default": 0}, _WAIT),
+        ),
+        answers={200: bare(EVENT_PAGE)},
+        errors=(BadCursor,),
+    )
     async def events(self, request: Request) -> Answer:
         """`GET /api/v3/predictions/{id}/events`: the log by long poll."""
         prediction = await self._readable(request)
@@ -247,45 +342,6 @@ def _no_prediction() -> NotFound:
 def _split_stream(path: str) -> tuple[str, bool]:
     model_id = path.removesuffix("/stream")
     return model_id, model_id != path
-
-
-async def _json_object(request: Request, max_bytes: int) -> dict[str, Any]:
-    """The body.
-
-    Raises:
-        UnsupportedMediaType: it is declared as something else than JSON.
-        TooLarge: it has more than `max_bytes`.
-        BadJson: it is not a JSON object.
-    """
-    kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
-    if kind != "application/json" and not kind.endswith("+json"):
-        raise UnsupportedMediaType(f"Send JSON with 'Content-Type: application/json', not {kind[:100]!r}.")
-    body = await _read_body(request, max_bytes)
-    if not body:
-        return {}
-    try:
-        value = _decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise BadJson(f"The body is not JSON: {error}.") from None
-    except RecursionError:
-        raise BadJson("The body is nested too deeply.") from None
-    if not isinstance(value, dict):
-        raise BadJson('The body must be a JSON object with the model\'s inputs, such as {"prompt": "…"}.')
-    return value
-
-
-async def _read_body(request: Request, max_bytes: int) -> bytes:
-    too_large = TooLarge(f"The body is larger than {max_bytes} bytes, which is as much as this server takes.")
-    declared = request.headers.get("content-length", "0")
-    if declared.isdigit() and int(declared) > max_bytes:
-        raise too_large
-    chunks, size = [], 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > max_bytes:
-            raise too_large
-        chunks.append(chunk)
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 def _wrong_fields(fields: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -331,6 +387,7 @@ def _submission(
         base64_output=base64_output,
         webhook_url=webhook_url,
         base_url=base_url,
+        price=info.price,
         idempotency_key=key,
         fingerprint=fingerprint,
     )

@@ -48,6 +48,24 @@ class Json:
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else self._body})
 
 
+class Text:
+    """A body of text, or of bytes of some kind, as it is."""
+
+    def __init__(self, body: str | bytes, kind: str, headers: Mapping[str, str] | None = None) -> None:
+        self._body = body.encode() if isinstance(body, str) else body
+        self._headers = {"content-type": kind, "cache-control": "no-store", **(headers or {})}
+
+    async def send(self, scope: Scope, receive: Receive, send: Send, extra: Headers) -> None:
+        """See `Answer.send`."""
+        headers: Headers = [
+            (b"content-length", b"%d" % len(self._body)),
+            *((name.encode("latin-1"), value.encode("latin-1")) for name, value in self._headers.items()),
+            *extra,
+        ]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else self._body})
+
+
 class NoContent:
     """204: nothing, and nothing more to come."""
 

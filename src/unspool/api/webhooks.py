@@ -10,9 +10,10 @@ from typing import Any
 from starlette.requests import Request
 
 from unspool.api.auth import Auth
+from unspool.api.description import data, described, ref
 from unspool.api.responses import Answer, Json
 from unspool.config import Settings
-from unspool.errors import Base64WithWebhook, Conflict, Refused, WebhookRefused
+from unspool.errors import Base64WithWebhook, Conflict, NotFound, Refused, WebhookRefused
 from unspool.net import check_url
 from unspool.spool import Spool
 from unspool.spool.deliveries import Delivery, Secrets, Try
@@ -43,10 +44,23 @@ class Webhooks:
         self._own = own
         self._settings = settings
 
+    @described(
+        summary="What became of the webhook",
+        tag="Webhooks",
+        details="With each request that was sent, its answer, and when the next one goes out.",
+        answers={200: data(ref("Delivery"))},
+        errors=(NotFound,),
+    )
     async def deliveries(self, request: Request) -> Answer:
         """`GET /api/v3/predictions/{id}/deliveries`."""
         return Json(await self._shown(await self._own(request)))
 
+    @described(
+        summary="Send the webhook again",
+        tag="Webhooks",
+        answers={200: data(ref("Delivery"))},
+        errors=(NotFound, Conflict),
+    )
     async def send_again(self, request: Request) -> Answer:
         """`POST /api/v3/predictions/{id}/deliveries`."""
         prediction = await self._own(request)
@@ -68,11 +82,23 @@ class Webhooks:
             "attempts": [_attempt(number, tried) for number, tried in enumerate(delivery.tries, start=1)],
         }
 
+    @described(
+        summary="The secret that signs webhooks",
+        tag="Webhooks",
+        details="One for each API key.",
+        answers={200: data(ref("WebhookSecret"))},
+    )
     async def secret(self, request: Request) -> Answer:
         """`GET /api/v3/webhook/secret`."""
         owner = await self._auth.owner(request)
         return Json(_secret(await self._owed.secrets(owner, time.time_ns())))
 
+    @described(
+        summary="Make a new secret",
+        tag="Webhooks",
+        details="Until `previous_valid_until` the one before is good, too.",
+        answers={200: data(ref("WebhookSecret"))},
+    )
     async def rotate(self, request: Request) -> Answer:
         """`POST /api/v3/webhook/secret/rotate`."""
         owner = await self._auth.owner(request)

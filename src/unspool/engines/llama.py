@@ -93,6 +93,7 @@ class Llama:
             max_attempts=max_attempts,
             run_timeout_s=run_timeout_s,
             streams=("progress", "output"),
+            category="text-to-text",
             readme=readme or _readme(id),
             inputs=_inputs(context_tokens),
         )

@@ -32,6 +32,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from unspool.spool.archive import Archive
 from unspool.spool.deliveries import Deliveries
 from unspool.spool.keys import Keys, Limits
 from unspool.spool.watch import Watch
@@ -85,6 +86,11 @@ class Spool(Protocol):
     @property
     def deliveries(self) -> Deliveries:
         """The webhooks that are owed. Whatever ends a prediction makes its delivery due in the same step."""
+        ...
+
+    @property
+    def archive(self) -> Archive:
+        """Looks through predictions, and lets go of them."""
         ...
 
     # A prediction's life, in the order in which it happens

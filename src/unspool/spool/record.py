@@ -25,7 +25,7 @@ Row = Mapping[str, Any]
 
 COLUMNS = (
     "seq, id, model, owner, input, max_attempts, run_timeout_s, start_timeout_s, on_disconnect, base64_output,"
-    " idempotency_key, fingerprint, created_at_ns, created_event, status, attempt, failures, cancel_requested,"
+    " price, idempotency_key, fingerprint, created_at_ns, created_event, status, attempt, failures, cancel_requested,"
     " started_at_ns, finished_at_ns, terminal, terminal_attempt, terminal_n, webhook_url, base_url"
 )
 
@@ -152,6 +152,7 @@ class Entry(Waiting):
             base64_output=asked.base64_output,
             webhook_url=asked.webhook_url,
             base_url=asked.base_url,
+            price=asked.price,
             cancel_requested=self.cancel_requested,
             created_at_ns=self.created_at_ns,
             started_at_ns=self.started_at_ns,
@@ -173,6 +174,7 @@ class Entry(Waiting):
             asked.start_timeout_s,
             asked.on_disconnect,
             asked.base64_output,
+            asked.price,
             asked.idempotency_key,
             asked.fingerprint,
             self.created_at_ns,
@@ -259,6 +261,7 @@ def _submission(row: Row) -> Submission:
         base64_output=bool(row["base64_output"]),
         webhook_url=row["webhook_url"],
         base_url=row["base_url"],
+        price=row["price"],
         idempotency_key=row["idempotency_key"],
         fingerprint=row["fingerprint"],
     )

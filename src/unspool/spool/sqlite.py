@@ -22,6 +22,7 @@ import heapq
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Final
 
 import msgspec
@@ -31,6 +32,7 @@ from unspool import events as event
 from unspool import states
 from unspool.errors import BadCursor, IdempotencyMismatch, SpoolUnavailable, StaleAttempt, UnknownPrediction
 from unspool.events import TaskCode
+from unspool.spool.archive import Archive
 from unspool.spool.base import Claim, Spoken, Submitted
 from unspool.spool.deliveries import target_of
 from unspool.spool.keys import UNLIMITED, Keys, Limits
@@ -49,14 +51,16 @@ from unspool.spool.record import (
     replay,
     size_of,
 )
+from unspool.spool.sqlite_archive import SqliteArchive
 from unspool.spool.sqlite_deliveries import SqliteDeliveries
 from unspool.spool.sqlite_file import (
     ANY_PART_AFTER,
     IDEMPOTENT,
+    LAST_PART,
     LAST_PARTS,
     ONE,
+    PART_BEFORE,
     PARTS_AFTER,
-    PARTS_BACKWARDS,
     UNFINISHED,
     SqliteFile,
     Transaction,
@@ -118,6 +122,7 @@ class SqliteSpool:
         """Everything unfinished, by id."""
         self._recent: OrderedDict[str, Entry] = OrderedDict()
         self._recent_bytes = 0
+        self.archive: Archive = SqliteArchive(file, self._entries, self._forget)
         self._running: dict[str, Entry] = {}
         self._cancelling: dict[str, Entry] = {}
         self.keys: Keys = SqliteKeys(file, clock)
@@ -192,7 +197,8 @@ class SqliteSpool:
             row = await self._file.query(IDEMPOTENT, *key, self._clock() - IDEMPOTENCY_NS)
             if row and key not in self._idempotent:
                 self._check_fingerprint(row[0][1], submission)
-                return await self.get(row[0][0])
+                with suppress(UnknownPrediction):  # it was deleted meanwhile
+                    return await self.get(row[0][0])
         entry = self._idempotent.get(key)
         if entry is None or entry.created_at_ns <= self._clock() - IDEMPOTENCY_NS:
             return None
@@ -370,6 +376,11 @@ class SqliteSpool:
             _, oldest = self._recent.popitem(last=False)
             self._recent_bytes -= size_of(oldest)
 
+    def _forget(self, id: str) -> None:
+        entry = self._recent.pop(id, None)
+        if entry is not None:
+            self._recent_bytes -= size_of(entry)
+
     async def lose(self, id: str, attempt: int, cause: str, *, counted: bool = True) -> None:
         """See `Spool.lose`."""
         entry = self._running.get(id)
@@ -504,10 +515,13 @@ class SqliteSpool:
         if found is not None:
             return found
         seq = entry.seq if entry is not None else (await self._row(id))["seq"]
-        for row in await self._file.query(PARTS_BACKWARDS, seq):
-            for said in reversed(row["events"].split(b"\n")):
+        part = await self._file.query(LAST_PART, seq)
+        while part:
+            attempt, last, packed = part[0]
+            for said in reversed(packed.split(b"\n")):
                 if said.startswith(event.PROGRESS_PREFIX):
                     return bytes(said)
+            part = await self._file.query(PART_BEFORE, seq, attempt, last)
         return None
 
     async def unfinished(self) -> list[Prediction]:
@@ -713,6 +727,7 @@ class SqliteSpool:
         for row in await self._file.query("SELECT id, data FROM journal ORDER BY id"):
             self._next_journal_id = row["id"] + 1
             for record in decode_journal(row["data"]):
+                self._next_seq = max(self._next_seq, record.seq + 1)  # of a deleted one: its lines are no other's
                 if record.seq in entries:
                     replay(record, entries[record.seq], row["id"])
         for entry in entries.values():

@@ -45,6 +45,7 @@ CREATE TABLE IF NOT EXISTS predictions (
     start_timeout_s REAL,
     on_disconnect TEXT NOT NULL,
     base64_output INTEGER NOT NULL,
+    price REAL NOT NULL,
     idempotency_key TEXT,
     fingerprint BLOB NOT NULL,
     created_at_ns INTEGER NOT NULL,
@@ -64,6 +65,9 @@ CREATE TABLE IF NOT EXISTS predictions (
 CREATE INDEX IF NOT EXISTS unfinished ON predictions (seq) WHERE finished_at_ns IS NULL;
 CREATE INDEX IF NOT EXISTS by_idempotency_key ON predictions (owner, idempotency_key, seq)
     WHERE idempotency_key IS NOT NULL;
+CREATE INDEX IF NOT EXISTS finished ON predictions (owner, created_at_ns, seq, model, status, price)
+    WHERE finished_at_ns IS NOT NULL;
+CREATE INDEX IF NOT EXISTS by_end ON predictions (finished_at_ns) WHERE finished_at_ns IS NOT NULL;
 CREATE TABLE IF NOT EXISTS parts (
     seq INTEGER NOT NULL,
     attempt INTEGER NOT NULL,
@@ -71,6 +75,16 @@ CREATE TABLE IF NOT EXISTS parts (
     first INTEGER NOT NULL,
     events BLOB NOT NULL,
     PRIMARY KEY (seq, attempt, last)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS usage (
+    owner TEXT NOT NULL,
+    day INTEGER NOT NULL,
+    model TEXT NOT NULL,
+    requests INTEGER NOT NULL,
+    completed INTEGER NOT NULL,
+    cost REAL NOT NULL,
+    last_created_at_ns INTEGER NOT NULL,
+    PRIMARY KEY (owner, day, model)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS journal (id INTEGER PRIMARY KEY, data BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS models (id TEXT PRIMARY KEY, info BLOB NOT NULL);
@@ -129,7 +143,11 @@ PARTS_AFTER = """
 SELECT attempt, first, events FROM parts
 WHERE seq = ? AND (attempt, last) > (?, ?) ORDER BY attempt, last LIMIT 1
 """
-PARTS_BACKWARDS = "SELECT events FROM parts WHERE seq = ? ORDER BY attempt DESC, last DESC"
+LAST_PART = "SELECT attempt, last, events FROM parts WHERE seq = ? ORDER BY attempt DESC, last DESC LIMIT 1"
+PART_BEFORE = """
+SELECT attempt, last, events FROM parts
+WHERE seq = ? AND (attempt, last) < (?, ?) ORDER BY attempt DESC, last DESC LIMIT 1
+"""
 ANY_PART_AFTER = "SELECT 1 FROM parts WHERE seq = ? AND (attempt, last) > (?, ?) LIMIT 1"
 ONE = f"SELECT {COLUMNS} FROM predictions WHERE id = ?"  # noqa: S608, column names of our own
 UNFINISHED = f"SELECT {COLUMNS} FROM predictions WHERE finished_at_ns IS NULL ORDER BY seq"  # noqa: S608
