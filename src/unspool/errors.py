@@ -22,6 +22,7 @@ UnspoolError
 │   ├── StaleAttempt             the attempt was overtaken or has ended
 │   ├── UnknownPrediction        there is no prediction of that id
 │   └── SpoolUnavailable         the store cannot keep what it was given (disk full, broker away)
+├── Refused                      a URL that this server must not ask
 ├── ModelFileError               a model file that cannot be served, told to its author
 └── ModelError                   raised by a model: its message is shown to the client as it is
 """
@@ -175,6 +176,10 @@ class UnknownPrediction(SpoolError):
 
 class SpoolUnavailable(SpoolError):
     """The store cannot keep what it was given. Nothing was accepted; trying again later may work."""
+
+
+class Refused(UnspoolError):
+    """A URL that this server must not ask. The message says what to do, and may be shown to clients."""
 
 
 class ModelFileError(UnspoolError):

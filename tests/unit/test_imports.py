@@ -13,19 +13,20 @@ L0 = ["types", "states", "errors", "sse", "events", "config"]
 MAY_IMPORT: dict[str, list[str]] = {
     # L0: facts and rules
     **dict.fromkeys(L0, L0),
-    # L1: what an author uses; the log
+    # L1: what an author uses; the log; HTTP to strangers
     "model": L0,
+    "net": L0,
     "spool": [*L0, "spool"],
     "unspool": ["errors", "model"],
     # L2: the child and its parent
     "worker": [*L0, "model", "worker"],
     # L3: claim and feed; deliver; store outputs
     **{
-        name: [*L0, "model", "spool", "worker", "host", "webhooks", "files", "metrics"]
+        name: [*L0, "model", "net", "spool", "worker", "host", "webhooks", "files", "metrics"]
         for name in ("host", "webhooks", "files", "metrics")
     },
     # L4: HTTP; handlers and workers meet in the spool only
-    "api": [*L0, "model", "spool", "webhooks", "files", "metrics", "api"],
+    "api": [*L0, "model", "net", "spool", "webhooks", "files", "metrics", "api"],
     # Beside them: ready-made models, loaded in workers; the SDK
     "engines": [*L0, "model", "engines"],
     "client": [*L0, "client"],
