@@ -39,6 +39,25 @@ class Settings(BaseSettings):
     )
     drain_timeout_s: float = Field(10, ge=0, description="how long a stop waits for runs to finish")
 
+    files_url: str | None = Field(
+        None, description="where files are kept, as in s3://bucket/prefix; default is a folder in the data folder"
+    )
+    retention_days: float = Field(7, gt=0, description="how long files are kept after they were written")
+    max_upload_bytes: int = Field(500_000_000, ge=1, description="largest file that can be uploaded")
+    upload_ticket_s: float = Field(3600, gt=0, description="how long the URL of an upload ticket can be used")
+    stalled_transfer_s: float = Field(
+        60, gt=0, description="how long an upload or download may stand still before it is ended"
+    )
+    max_input_bytes: int = Field(500_000_000, ge=1, description="all input files of one prediction together")
+    max_base64_output_bytes: int = Field(
+        20_000_000, ge=1, description="all output files of one prediction together, with enable_base64_output"
+    )
+    fetch_timeout_s: float = Field(120, gt=0, description="how long fetching one input file may take")
+    fetch_allow_http: bool = Field(False, description="1: input files may be fetched by plain http")
+    fetch_allow_hosts: Annotated[list[str], NoDecode] = Field(
+        default_factory=list, description="hosts that input files may come from though not public, with commas"
+    )
+
     cancel_grace_s: float = Field(2, ge=0, description="how long a cancelled run may take to stop by itself")
     kill_grace_s: float = Field(1, ge=0, description="time between SIGTERM and SIGKILL of a worker")
     heartbeat_timeout_s: float = Field(60, gt=1, description="silence after which a worker is killed")
@@ -47,7 +66,7 @@ class Settings(BaseSettings):
     max_restart_backoff_s: float = Field(60, gt=0, description="longest wait before a worker is restarted")
     lease_s: float = Field(30, gt=1, description="how long a claim holds without being renewed")
 
-    @field_validator("cors_origins", mode="before")
+    @field_validator("cors_origins", "fetch_allow_hosts", mode="before")
     @classmethod
     def _split_at_commas(cls, value: object) -> object:
         if not isinstance(value, str):

@@ -21,6 +21,16 @@ DEFAULTS = {
     "stalled_viewer_s": 60,
     "disconnect_grace_s": 5,
     "drain_timeout_s": 10,
+    "files_url": None,
+    "retention_days": 7,
+    "max_upload_bytes": 500_000_000,
+    "upload_ticket_s": 3600,
+    "stalled_transfer_s": 60,
+    "max_input_bytes": 500_000_000,
+    "max_base64_output_bytes": 20_000_000,
+    "fetch_timeout_s": 120,
+    "fetch_allow_http": False,
+    "fetch_allow_hosts": [],
     "cancel_grace_s": 2,
     "kill_grace_s": 1,
     "heartbeat_timeout_s": 60,
@@ -98,10 +108,10 @@ def test_a_value_that_cannot_work_is_refused_by_name(name: str, value: object):
         Settings(**{name: value})
 
 
-@pytest.mark.parametrize("name", [name for name, value in DEFAULTS.items() if isinstance(value, int | float)])
+@pytest.mark.parametrize("name", [name for name, value in DEFAULTS.items() if type(value) in (int, float)])
 def test_every_number_has_its_unit_in_its_name(name: str):
     """Or it is one of the two that count things."""
-    assert name.endswith(("_s", "_bytes")) or name in {"port", "load_attempts"}
+    assert name.endswith(("_s", "_days", "_bytes")) or name in {"port", "load_attempts"}
 
 
 @pytest.mark.parametrize("name", Settings.model_fields)
