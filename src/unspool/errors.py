@@ -4,6 +4,7 @@ UnspoolError
 ├── ClientError                  answered over HTTP with its status and error_code (`wire.md` §6)
 │   ├── BadJson                  400 bad_json
 │   ├── InvalidInput             400 invalid_input
+│   ├── BadUpload                400 bad_upload
 │   ├── BadCursor                400 bad_cursor
 │   ├── BadQuery                 400 bad_query
 │   ├── StreamingNotSupported    400 streaming_not_supported
@@ -14,8 +15,10 @@ UnspoolError
 │   ├── UnknownModel             404 unknown_model
 │   ├── MethodNotAllowed         405 method_not_allowed
 │   ├── IdempotencyMismatch      409 idempotency_mismatch
+│   ├── AlreadyUploaded          412 already_uploaded
 │   ├── TooLarge                 413 too_large
 │   ├── UnsupportedMediaType     415 unsupported_media_type
+│   ├── RangeNotSatisfiable      416 range_not_satisfiable
 │   ├── Internal                 500 internal
 │   └── Unavailable              503 unavailable
 ├── SpoolError                   raised by a spool to the code that called it
@@ -44,9 +47,17 @@ class ClientError(UnspoolError):
     retry_after_s: ClassVar[int | None] = None
     """Seconds after which the same request may succeed; sent as `Retry-After`."""
 
-    def __init__(self, message: str, errors: list[dict[str, str]] | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        errors: list[dict[str, str]] | None = None,
+        *,
+        headers: dict[str, str] | None = None,
+    ) -> None:
         super().__init__(message)
         self.message = message
+        self.headers = headers or {}
+        """Headers of the answer."""
         self.errors = errors
         """For bad inputs: every wrong field as `{"field", "message"}`."""
 
@@ -66,6 +77,12 @@ class InvalidInput(ClientError):
     """The inputs do not fit the model's schema."""
 
     code = "invalid_input"
+
+
+class BadUpload(ClientError):
+    """The body of an upload is not the file that was announced, or holds none."""
+
+    code = "bad_upload"
 
 
 class BadCursor(ClientError):
@@ -133,6 +150,13 @@ class IdempotencyMismatch(ClientError):
     code = "idempotency_mismatch"
 
 
+class AlreadyUploaded(ClientError):
+    """The file of an upload ticket is there. A file is written once."""
+
+    http_status = 412
+    code = "already_uploaded"
+
+
 class TooLarge(ClientError):
     """The body is larger than the server takes."""
 
@@ -145,6 +169,13 @@ class UnsupportedMediaType(ClientError):
 
     http_status = 415
     code = "unsupported_media_type"
+
+
+class RangeNotSatisfiable(ClientError):
+    """The part that is asked for begins behind the end of the file."""
+
+    http_status = 416
+    code = "range_not_satisfiable"
 
 
 class Internal(ClientError):

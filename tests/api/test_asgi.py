@@ -12,9 +12,12 @@ import uvicorn
 
 from unspool.api.app import App
 from unspool.api.auth import Auth
+from unspool.api.files import Downloads
+from unspool.api.media import Media
 from unspool.api.models import Catalog
 from unspool.api.stream import Viewers
 from unspool.config import Settings
+from unspool.files.storage import Storage, local_url
 from unspool.host import Host
 from unspool.spool import open_spool
 
@@ -40,13 +43,17 @@ async def stream_resume_and_poll(folder: Path) -> None:
     host = Host(spool, str(folder / "shout.py"), settings)
     starting = asyncio.create_task(host.start())
     viewers = Viewers(spool, settings)
+    secret = await spool.secret()
+    storage = Storage(local_url(folder / "files"), retention_s=3600)
     app = App(
         spool,
         Catalog(spool, starting),
-        Auth(KEY, await spool.secret()),
+        Auth(KEY, secret),
         viewers,
         settings,
         health=lambda: host.models(),
+        downloads=Downloads(storage, settings),
+        media=Media(storage, Auth(KEY, secret), secret, settings),
     )
     with socket.create_server(("127.0.0.1", 0)) as listening:
         server = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_level="warning"))

@@ -18,6 +18,8 @@ from starlette.routing import Route, Router
 from starlette.types import Receive, Scope, Send
 
 from unspool.api.auth import Auth
+from unspool.api.files import Downloads
+from unspool.api.media import Media
 from unspool.api.models import Catalog
 from unspool.api.predictions import Predictions
 from unspool.api.responses import Answer, Headers, Json, error_answer
@@ -29,8 +31,13 @@ from unspool.spool import Spool
 
 Handler = Callable[[Request], Awaitable[Answer]]
 
-_EXPOSED = b"x-prediction-id, x-request-id, content-location, retry-after"
-_ALLOWED_HEADERS = b"authorization, content-type, accept, last-event-id, idempotency-key, prefer"
+_EXPOSED = (
+    b"x-prediction-id, x-request-id, content-location, retry-after, accept-ranges, content-range, content-length, "
+    b"content-disposition, etag"
+)
+_ALLOWED_HEADERS = (
+    b"authorization, content-type, accept, last-event-id, idempotency-key, prefer, range, if-range, if-none-match"
+)
 
 _log = structlog.get_logger("unspool.api")
 
@@ -59,6 +66,9 @@ class Endpoint:
             answer = await self._handle(request, extra)
         except ClientError as error:
             answer = error_answer(error)
+            if error.http_status >= 500 and error.__cause__ is not None:
+                cause = str(error.__cause__).partition("\n")[0]
+                _log.warning("a request failed", request_id=request_id, path=scope["path"], cause=cause)
         except SpoolUnavailable as error:
             answer = error_answer(Unavailable(f"{error} Try again."))
             _log.warning("the spool is not available", request_id=request_id, cause=str(error))
@@ -121,7 +131,12 @@ class App:
         viewers: Viewers,
         settings: Settings,
         health: Callable[[], Mapping[str, str]],
+        *,
+        downloads: Downloads,
+        media: Media,
     ) -> None:
+        self._downloads = downloads
+        self._media = media
         self._auth = auth
         self._catalog = catalog
         self._health = health
@@ -162,6 +177,7 @@ class App:
         routes = [
             self._route("/health/live", GET=self._live),
             self._route("/health/ready", GET=self._ready),
+            Route("/files/{name}", Endpoint({"GET": self._downloads.get}, ["*"])),
         ]
         for base in ("/api/v3", "/api/v2"):
             one = f"{base}/predictions/{{id}}"
@@ -172,6 +188,10 @@ class App:
                 self._route(f"{one}/stream", GET=predictions.stream),
                 self._route(f"{one}/events", GET=predictions.events),
                 self._route(f"{one}/cancel", POST=predictions.cancel),
+                self._route(f"{base}/media/uploads", POST=self._while_open(self._media.ticket)),
+                self._route(f"{base}/media/uploads/{{name}}", PUT=self._while_open(self._media.put)),
+                self._route(f"{base}/media/upload/binary", POST=self._while_open(self._media.form)),
+                self._route(f"{base}/upload", POST=self._while_open(self._media.form)),
                 Route(f"{base}/{{model_id:path}}", self._submit_to(predictions)),
             ]
         nothing = Endpoint({}, self._cors_origins, exists=lambda request: False)
