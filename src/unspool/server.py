@@ -26,7 +26,7 @@ from unspool.api.media import Media
 from unspool.api.models import Catalog
 from unspool.api.stream import Viewers
 from unspool.config import Settings
-from unspool.errors import Unavailable
+from unspool.errors import Unavailable, UnspoolError
 from unspool.files.config import WorkerFiles
 from unspool.files.storage import SWEEP_INTERVAL_S, Storage, local_url
 from unspool.host import Host
@@ -68,7 +68,7 @@ async def _serve(spool: Spool, file: str, settings: Settings, on_listening: Call
     address = _resolve(settings.host, settings.port)
     worker_files = _worker_files(settings, address[1])
     storage = Storage(worker_files.storage_url, worker_files.retention_s)
-    storage.open()
+    _open(storage, settings)
     host, viewers = Host(spool, file, settings, worker_files.environment()), Viewers(spool, settings)
     starting = asyncio.create_task(host.start())
     catalog = Catalog(spool, starting)
@@ -125,6 +125,18 @@ def _worker_files(settings: Settings, port: int) -> WorkerFiles:
         max_input_bytes=settings.max_input_bytes,
         max_base64_output_bytes=settings.max_base64_output_bytes,
     )
+
+
+def _open(storage: Storage, settings: Settings) -> None:
+    """Raises:
+    UnspoolError: files cannot be kept where the settings say; the message is for the operator.
+    """
+    try:
+        storage.open()
+    except Unavailable as error:
+        where = settings.files_url or settings.data_dir / "files"
+        reason = str(error.__cause__).partition("\n")[0]
+        raise UnspoolError(f"Files cannot be kept in {where}: {reason}") from error
 
 
 def _base_url(host: str, port: int) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -153,6 +155,16 @@ def test_a_storage_that_does_not_work_says_so(tmp_path: Path):
         Storage(local_url(tmp_path / "file"), DAY_S).open()
     with pytest.raises(Unavailable, match="storage of files"):
         Storage("nonsense://x", DAY_S).open()
+
+
+def test_a_server_that_cannot_keep_files_says_where(tmp_path: Path):
+    (tmp_path / "echo.py").write_text(ECHO)
+    command = [sys.executable, "-m", "unspool", "serve", "echo.py", "--port", "0"]
+    environment = {**os.environ, "UNSPOOL_FILES_URL": "nonsense://x"}
+    ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 1
+    assert "unspool: Files cannot be kept in nonsense://x: " in ended.stderr
+    assert "Traceback" not in ended.stderr
 
 
 @pytest.mark.parametrize(
