@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -206,3 +207,33 @@ def test_a_server_keeps_its_files_in_s3(make_server: MakeServer, bucket: object,
     assert sorted(key.split("/")[1] for key in keys) == ["outputs", "uploads", "uploads"]
     assert f"unspool/outputs/{done['id']}/" in " ".join(keys)
     assert not (server.data_dir / "files").exists()
+
+
+SLOW_STORE = """
+from unspool import File, model
+
+@model("sync")
+def sync() -> File:
+    return File(data=b"x", content_type="image/png")
+
+@model("async")
+async def asynchronous() -> File:
+    return File(data=b"x", content_type="image/png")
+"""
+
+
+def test_a_cancel_does_not_wait_for_a_storage_that_does_not_answer(make_server: MakeServer, s3: dict[str, str]):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(20)
+        where = {**s3, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{silent.getsockname()[1]}"}
+        server = make_server(SLOW_STORE, UNSPOOL_FILES_URL=f"s3://{BUCKET}", UNSPOOL_CANCEL_GRACE_S="20", **where)
+        client = server.client()
+        sweeping, _ = silent.accept()
+        for model in ("sync", "async"):
+            id = client.submit(model)["id"]
+            storing, _ = silent.accept()
+            assert storing.recv(4).startswith(b"PUT")
+            client.cancel(id)
+            assert client.finished(id, deadline_s=10)["status"] == "cancelled"
+            storing.close()
+        sweeping.close()
