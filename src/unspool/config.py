@@ -52,7 +52,10 @@ class Settings(BaseSettings):
         5, ge=0, description="on_disconnect=cancel acts so long after the last viewer left"
     )
     retention_days: float = Field(
-        7, ge=0, le=36_500, description="days after which a finished prediction is deleted; 0 keeps all of them"
+        7,
+        ge=0,
+        le=36_500,
+        description="days after which finished predictions and files are deleted; 0 keeps all of them",
     )
     retention_interval_s: float = Field(60, gt=0, description="how often it is looked for predictions to delete")
     delete_wait_s: float = Field(10, ge=0, description="how long a delete waits until a run has stopped")
@@ -76,6 +79,24 @@ class Settings(BaseSettings):
         86_400, ge=0, description="how long the webhook secret before a rotation goes on being good"
     )
 
+    files_url: str | None = Field(
+        None, description="where files are kept, as in s3://bucket/prefix; default is a folder in the data folder"
+    )
+    max_upload_bytes: int = Field(500_000_000, ge=1, description="largest file that can be uploaded")
+    upload_ticket_s: float = Field(3600, gt=0, description="how long the URL of an upload ticket can be used")
+    stalled_transfer_s: float = Field(
+        60, gt=0, description="how long an upload or download may stand still before it is ended"
+    )
+    max_input_bytes: int = Field(500_000_000, ge=1, description="all input files of one prediction together")
+    max_base64_output_bytes: int = Field(
+        20_000_000, ge=1, description="all output files of one prediction together, with enable_base64_output"
+    )
+    fetch_timeout_s: float = Field(120, gt=0, description="how long fetching one input file may take")
+    fetch_allow_http: bool = Field(False, description="1: input files may be fetched by plain http")
+    fetch_allow_hosts: Annotated[list[str], NoDecode] = Field(
+        default_factory=list, description="hosts that input files may come from though not public, with commas"
+    )
+
     cancel_grace_s: float = Field(2, ge=0, description="how long a cancelled run may take to stop by itself")
     kill_grace_s: float = Field(1, ge=0, description="time between SIGTERM and SIGKILL of a worker")
     heartbeat_timeout_s: float = Field(60, gt=1, description="silence after which a worker is killed")
@@ -95,7 +116,9 @@ class Settings(BaseSettings):
             )
         return value
 
-    @field_validator("cors_origins", "webhook_allow_hosts", "webhook_retry_delays_s", mode="before")
+    @field_validator(
+        "cors_origins", "webhook_allow_hosts", "webhook_retry_delays_s", "fetch_allow_hosts", mode="before"
+    )
     @classmethod
     def _split_at_commas(cls, value: object) -> object:
         if not isinstance(value, str):

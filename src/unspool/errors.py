@@ -4,6 +4,7 @@ UnspoolError
 ├── ClientError                  answered over HTTP with its status and error_code (`wire.md` §6)
 │   ├── BadJson                  400 bad_json
 │   ├── InvalidInput             400 invalid_input
+│   ├── BadUpload                400 bad_upload
 │   ├── BadCursor                400 bad_cursor
 │   ├── BadQuery                 400 bad_query
 │   ├── StreamingNotSupported    400 streaming_not_supported
@@ -16,8 +17,10 @@ UnspoolError
 │   ├── MethodNotAllowed         405 method_not_allowed
 │   ├── IdempotencyMismatch      409 idempotency_mismatch
 │   ├── Conflict                 409 conflict
+│   ├── AlreadyUploaded          412 already_uploaded
 │   ├── TooLarge                 413 too_large
 │   ├── UnsupportedMediaType     415 unsupported_media_type
+│   ├── RangeNotSatisfiable      416 range_not_satisfiable
 │   ├── RateLimited              429 rate_limited
 │   ├── QueueFull                429 queue_full
 │   ├── Internal                 500 internal
@@ -50,9 +53,17 @@ class ClientError(UnspoolError):
     retry_after_s: int | None = None
     """Seconds after which the same request may succeed; sent as `Retry-After`."""
 
-    def __init__(self, message: str, errors: list[dict[str, str]] | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        errors: list[dict[str, str]] | None = None,
+        *,
+        headers: dict[str, str] | None = None,
+    ) -> None:
         super().__init__(message)
         self.message = message
+        self.headers = headers or {}
+        """Headers of the answer."""
         self.errors = errors
         """For bad inputs: every wrong field as `{"field", "message"}`."""
 
@@ -72,6 +83,12 @@ class InvalidInput(ClientError):
     """The inputs do not fit the model's schema."""
 
     code = "invalid_input"
+
+
+class BadUpload(ClientError):
+    """The body of an upload is not the file that was announced, or holds none."""
+
+    code = "bad_upload"
 
 
 class BadCursor(ClientError):
@@ -154,6 +171,13 @@ class Conflict(ClientError):
     retry_after_s = 1
 
 
+class AlreadyUploaded(ClientError):
+    """The file of an upload ticket is there. A file is written once."""
+
+    http_status = 412
+    code = "already_uploaded"
+
+
 class TooLarge(ClientError):
     """The body is larger than the server takes."""
 
@@ -186,6 +210,13 @@ class QueueFull(ClientError):
     http_status = 429
     code = "queue_full"
     retry_after_s = 5
+
+
+class RangeNotSatisfiable(ClientError):
+    """The part that is asked for begins behind the end of the file."""
+
+    http_status = 416
+    code = "range_not_satisfiable"
 
 
 class Internal(ClientError):

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -58,6 +58,7 @@ class _Run:
         self.id = prediction.id
         self.attempt = prediction.attempt
         self.input = prediction.input
+        self.base64_output = prediction.base64_output
         limits = [limit for limit in (prediction.run_timeout_s, replica.info.run_timeout_s) if limit is not None]
         self.run_timeout_s = min(limits, default=None)
         self.replica = replica
@@ -99,9 +100,13 @@ class Host:
 
     Args:
         file: the model file.
+        worker_environment: variables of the workers, beside those of this process.
     """
 
-    def __init__(self, spool: Spool, file: str, settings: Settings) -> None:
+    def __init__(
+        self, spool: Spool, file: str, settings: Settings, worker_environment: Mapping[str, str] | None = None
+    ) -> None:
+        self._worker_environment = worker_environment
         self._spool = spool
         self._file = file
         self._settings = settings
@@ -151,6 +156,7 @@ class Host:
             self._file,
             on_said=lambda said: self._said(replica, said),
             on_loading=lambda event: self._tell_loading(replica, event),
+            environment=self._worker_environment,
         )
         await worker.start()
         return worker
@@ -300,7 +306,7 @@ class Host:
         run.forget_timers()
         if run.run_timeout_s is not None:
             run.timers.append(self._loop.call_later(run.run_timeout_s, self._stop, run, Status.TIMEOUT))
-        run.replica.worker.run(run.id, run.attempt, run.input)
+        run.replica.worker.run(run.id, run.attempt, run.input, run.base64_output)
 
     def _find(self, claim: Claim) -> _Run | None:
         for replica in self._all_replicas():

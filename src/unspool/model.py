@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, cast, get_type_hints
 
 import msgspec
@@ -19,6 +20,7 @@ import pydantic
 
 from unspool import events
 from unspool.errors import ModelFileError
+from unspool.files.file import File, as_file, serialization_context
 from unspool.states import Status
 from unspool.types import ModelInfo
 
@@ -57,13 +59,34 @@ class Run:
     Every method that says something raises `Cancelled` once the prediction was cancelled.
     """
 
-    def __init__(self, id: str, attempt: int, emit: Callable[[bytes], None]) -> None:
+    def __init__(
+        self,
+        id: str,
+        attempt: int,
+        emit: Callable[[bytes], None],
+        *,
+        keep: FileTeller | None = None,
+        embed: FileTeller | None = None,
+        make_folder: Callable[[], Path] | None = None,
+    ) -> None:
+        """What its worker gives it.
+
+        Args:
+            emit: takes each event.
+            keep: stores an output file and returns its URL.
+            embed: says an output file as base64, if the client asked for that.
+            make_folder: makes the folder of the run.
+        """
         self.id = id
         """The prediction's id."""
         self.attempt = attempt
         """1 for the first attempt, 2 when the first one was lost, …"""
         self.stop_status: Status | None = None
         self._emit = emit
+        self._keep = keep or _nowhere
+        self._embed = embed
+        self._make_folder = make_folder
+        self._folder: Path | None = None
         self._percentage = 0.0
         self._texts: dict[int, list[str]] = {}
         self._parts: dict[int, Any] = {}
@@ -82,12 +105,26 @@ class Run:
         if self.stop_status is not None:
             raise Cancelled(self.stop_status)
 
+    @property
+    def folder(self) -> Path:
+        """A folder of this run's own, removed with all that is in it when the run has ended."""
+        if self._folder is None:
+            if self._make_folder is None:
+                raise RuntimeError("a run has a folder in a worker only")
+            self._folder = self._make_folder()
+        return self._folder
+
+    @property
+    def has_folder(self) -> bool:
+        """Whether the folder was made."""
+        return self._folder is not None
+
     def output(self, part: Any, index: int | None = None) -> None:
         """Streams a piece of the outputs.
 
         Args:
             part: text is a delta: the pieces of one index, joined, are `outputs[index]`. Anything else made of JSON
-                types is a finished part.
+                types and files (`File`, a path, a picture of PIL) is a finished part. Of a file, its URL is streamed.
             index: which element of `outputs` it belongs to. Default: 0 for text, the next free one for a part.
 
         Raises:
@@ -97,7 +134,7 @@ class Run:
         if self.stop_status is not None:
             raise Cancelled(self.stop_status)
         if not isinstance(part, str):
-            self._output_part(to_json(part), index)
+            self._output_part(part, index)
         elif part:
             self._output_text(part, self._default_index() if index is None else index)
 
@@ -119,8 +156,10 @@ class Run:
         index = self._next_index() if index is None else index
         if index in self._parts or index in self._texts:
             raise ValueError(f"outputs[{index}] was given before; a finished part cannot be changed")
-        self._parts[index] = part
-        self._emit(events.output(part, index))
+        said = to_json(part, self._keep)
+        self.check()
+        self._parts[index] = said if self._embed is None else to_json(part, self._embed)
+        self._emit(events.output(said, index))
 
     def _default_index(self) -> int:
         """Text without an index is one text: the first element, or the next free one if that is a part."""
@@ -139,7 +178,7 @@ class Run:
         step: int | None = None,
         steps: int | None = None,
         eta_seconds: float | None = None,
-        preview: str | None = None,
+        preview: Any = None,
     ) -> None:
         """Says how far the run is.
 
@@ -147,9 +186,11 @@ class Run:
             percentage: 0 to 100; it never falls, a lower one is raised to the last.
             stage: what it does now: "load", "prefill", "denoise", "encode", …
             step: how many of `steps` are done.
-            preview: URL of a picture of the unfinished result.
+            preview: a picture of the unfinished result: a `File`, a path, a picture of PIL, or a URL.
         """
         self.check()
+        if preview is not None and not isinstance(preview, str):
+            preview = to_json(preview, self._keep)
         self._percentage = max(self._percentage, min(float(percentage), 100.0))
         eta = None if eta_seconds is None else round(eta_seconds, 1)
         self._emit(
@@ -194,7 +235,7 @@ class Run:
     def completed(self, returned: Any) -> bytes:
         """The `complete` event: what was yielded, then what was returned. For the worker, not for models."""
         outputs = [self._joined(index) for index in range(self._next_index())]
-        outputs += _as_outputs(returned)
+        outputs += _as_outputs(returned, self._embed or self._keep)
         self._timings["inference"] = round((time.perf_counter() - self._began) * 1000, 3)
         return events.complete(self.id, outputs, timings=self._timings, usage=self._usage)
 
@@ -202,15 +243,26 @@ class Run:
         return self._parts[index] if index in self._parts else "".join(self._texts.get(index, ()))
 
 
-def _as_outputs(returned: Any) -> list[Any]:
+def _as_outputs(returned: Any, tell: FileTeller) -> list[Any]:
     if returned is None:
         return []
-    value = to_json(returned)
+    value = to_json(returned, tell)
     return list(value) if isinstance(value, list | tuple) else [value]
 
 
-def to_json(value: Any) -> Any:
-    """The value in JSON types: pydantic models, dataclasses, tuples, numpy numbers.
+FileTeller = Callable[[File], str]
+"""How a file is told in JSON: its URL, or its bytes as base64."""
+
+
+def _nowhere(file: File) -> str:
+    raise TypeError(f"{file} can be the output of a model in a worker only")
+
+
+def to_json(value: Any, tell: FileTeller = _nowhere) -> Any:
+    """The value in JSON types: pydantic models, dataclasses, tuples, numpy numbers, files.
+
+    Args:
+        tell: how each file is told.
 
     Raises:
         TypeError: there is no JSON for it.
@@ -219,20 +271,25 @@ def to_json(value: Any) -> Any:
         return value
     if isinstance(value, bytes | bytearray | memoryview):
         raise _no_json(value)
-    return msgspec.to_builtins(value, enc_hook=_to_json_hook)
 
+    def hook(value: Any) -> Any:
+        if isinstance(value, pydantic.BaseModel):
+            return value.model_dump(mode="json", context=serialization_context(tell))
+        file = as_file(value)
+        if file is not None:
+            return tell(file)
+        if hasattr(value, "tolist"):
+            return value.tolist()
+        raise _no_json(value)
 
-def _to_json_hook(value: Any) -> Any:
-    if isinstance(value, pydantic.BaseModel):
-        return value.model_dump(mode="json")
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    raise _no_json(value)
+    return msgspec.to_builtins(value, enc_hook=hook)
 
 
 def _no_json(value: Any) -> TypeError:
+    if isinstance(value, bytes | bytearray | memoryview):
+        return TypeError("a model cannot output bytes without a type; return File(data=…, content_type='image/png')")
     return TypeError(
-        f"a model cannot output {type(value).__name__}; return text, numbers, lists, dicts or pydantic models"
+        f"a model cannot output {type(value).__name__}; return text, numbers, lists, dicts, pydantic models or files"
     )
 
 

@@ -20,9 +20,14 @@ from granian.server.embed import Server as GranianServer
 
 from unspool.api.app import App
 from unspool.api.auth import Auth
+from unspool.api.files import Downloads
+from unspool.api.media import Media
 from unspool.api.models import Catalog
 from unspool.api.stream import Viewers
 from unspool.config import Settings
+from unspool.errors import Unavailable, UnspoolError
+from unspool.files.config import WorkerFiles
+from unspool.files.storage import SWEEP_INTERVAL_S, Storage, local_url
 from unspool.host import Host
 from unspool.retention import Retention
 from unspool.spool import Spool, open_spool
@@ -34,6 +39,10 @@ CONNECTION_BUFFER_BYTES = 64 * 1024
 """What the HTTP server keeps for a client that does not read, beside the socket's own buffer. Also the longest head of
 a request."""
 
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
+"""Addresses to listen on that are none to be reached at, and what is."""
+
+_FOR_EVER_DAYS = 36_500
 _log = structlog.get_logger("unspool")
 
 
@@ -61,20 +70,39 @@ async def serve(file: str, settings: Settings, on_listening: Callable[[str, str 
 async def _serve(spool: Spool, file: str, settings: Settings, on_listening: Callable[[str, str | None], None]) -> None:
     key = (settings.api_key or _kept_key(settings.data_dir)) if settings.auth == "on" else None
     auth = await Auth.open(spool, settings, key)
-    host, viewers = Host(spool, file, settings), Viewers(spool, settings)
+    address = _resolve(settings.host, settings.port)
+    worker_files = _worker_files(settings, address[1])
+    storage = Storage(worker_files.storage_url, worker_files.retention_s)
+    _open(storage, settings)
+    host, viewers = Host(spool, file, settings, worker_files.environment()), Viewers(spool, settings)
     starting = asyncio.create_task(host.start())
     catalog = Catalog(spool, starting)
     await catalog.refresh()
     views = Views(spool, auth.stream_token)
-    retention = Retention(spool, settings)
-    app = App(spool, catalog, auth, viewers, views, settings, host.models, retention)
+    retention = Retention(spool, settings, storage.delete_of_all)
+    app = App(
+        spool,
+        catalog,
+        auth,
+        viewers,
+        views,
+        settings,
+        host.models,
+        retention,
+        downloads=Downloads(storage, settings),
+        media=Media(storage, auth, await spool.secret(), settings),
+    )
     stop = _stop_signals()
-    http = _Http(app, settings)
+    http = _Http(app, settings, address)
     delivering = asyncio.create_task(Deliverer(spool, views, settings).run())
-    background = [
-        asyncio.ensure_future(work)
-        for work in (viewers.drop_stalled(), catalog.keep_fresh(), auth.keep_fresh(), retention.keep_expiring())
-    ]
+    lasting = (
+        viewers.drop_stalled(),
+        catalog.keep_fresh(),
+        auth.keep_fresh(),
+        retention.keep_expiring(),
+        _keep_swept(storage),
+    )
+    background = [asyncio.ensure_future(work) for work in lasting]
     try:
         on_listening(await http.start(), key)
         await _watch_abandoned(spool, viewers)
@@ -94,6 +122,55 @@ async def _serve(spool: Spool, file: str, settings: Settings, on_listening: Call
         await asyncio.wait([delivering])
         for task in [starting, *background]:
             task.cancel()
+
+
+def _worker_files(settings: Settings, port: int) -> WorkerFiles:
+    """Where this server's workers keep files, and how they tell them."""
+    host = settings.host
+    if settings.public_url is None and host in _EVERYWHERE:
+        host = _EVERYWHERE[host]
+        _log.warning("URLs of outputs name this machine only; set UNSPOOL_PUBLIC_URL for clients elsewhere", host=host)
+    return WorkerFiles(
+        storage_url=settings.files_url or local_url(settings.data_dir / "files"),
+        base_url=(settings.public_url or _base_url(host, port)).rstrip("/"),
+        scratch_dir=str(settings.data_dir.absolute() / "scratch"),
+        retention_s=(settings.retention_days or _FOR_EVER_DAYS) * 24 * 3600,
+        fetch_allow_http=settings.fetch_allow_http,
+        fetch_allow_hosts=settings.fetch_allow_hosts,
+        fetch_timeout_s=settings.fetch_timeout_s,
+        max_input_bytes=settings.max_input_bytes,
+        max_base64_output_bytes=settings.max_base64_output_bytes,
+    )
+
+
+def _open(storage: Storage, settings: Settings) -> None:
+    """Raises:
+    UnspoolError: files cannot be kept where the settings say; the message is for the operator.
+    """
+    try:
+        storage.open()
+    except Unavailable as error:
+        where = settings.files_url or settings.data_dir / "files"
+        reason = str(error.__cause__).partition("\n")[0]
+        raise UnspoolError(f"Files cannot be kept in {where}: {reason}") from error
+
+
+def _base_url(host: str, port: int) -> str:
+    """The address that is listened on, as a URL."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+async def _keep_swept(storage: Storage) -> None:
+    """For ever: deletes files that have expired."""
+    while True:
+        try:
+            count = await storage.sweep()
+        except Unavailable as error:
+            _log.warning("expired files cannot be deleted", cause=str(error.__cause__).partition("\n")[0])
+        else:
+            if count:
+                _log.info("expired files were deleted", count=count)
+        await asyncio.sleep(SWEEP_INTERVAL_S)
 
 
 def _calm_collector() -> None:
@@ -161,12 +238,12 @@ def _kept_key(data_dir: Path) -> str:
 class _Http:
     """Granian, embedded in our own event loop, so that signals, draining and stopping stay ours."""
 
-    def __init__(self, app: App, settings: Settings) -> None:
+    def __init__(self, app: App, settings: Settings, address: tuple[str, int]) -> None:
         self._settings = settings
-        address, self._port = _resolve(settings.host, settings.port)
+        where, self._port = address
         self._server = GranianServer(
             app,
-            address=address,
+            address=where,
             port=self._port,
             interface=Interfaces.ASGINL,
             http=HTTPModes.http1,
@@ -185,9 +262,7 @@ class _Http:
         await asyncio.sleep(0)
         if self._serving.done():
             await self._serving
-        host = self._settings.host
-        shown = f"[{host}]" if ":" in host else host
-        return f"http://{shown}:{self._port}"
+        return _base_url(self._settings.host, self._port)
 
     async def stop(self) -> None:
         """Closes what is open."""

@@ -12,9 +12,12 @@ import uvicorn
 
 from unspool.api.app import App
 from unspool.api.auth import Auth
+from unspool.api.files import Downloads
+from unspool.api.media import Media
 from unspool.api.models import Catalog
 from unspool.api.stream import Viewers
 from unspool.config import Settings
+from unspool.files.storage import Storage, local_url
 from unspool.host import Host
 from unspool.spool import open_spool
 from unspool.views import Views
@@ -42,6 +45,7 @@ async def stream_resume_and_poll(folder: Path) -> None:
     starting = asyncio.create_task(host.start())
     viewers = Viewers(spool, settings)
     auth = await Auth.open(spool, settings, KEY)
+    storage = Storage(local_url(folder / "files"), retention_s=3600)
     app = App(
         spool,
         Catalog(spool, starting),
@@ -50,6 +54,8 @@ async def stream_resume_and_poll(folder: Path) -> None:
         Views(spool, auth.stream_token),
         settings,
         health=lambda: host.models(),
+        downloads=Downloads(storage, settings),
+        media=Media(storage, auth, await spool.secret(), settings),
     )
     with socket.create_server(("127.0.0.1", 0)) as listening:
         server = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_level="warning"))

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from unspool import Cancelled, ModelError, Run, model
+from unspool import Accept, Cancelled, File, ModelError, Run, model
 from unspool.engines.llama import Llama
 
 
@@ -48,6 +48,22 @@ class Holder:
             return [self.prefix, prompt]
         except Cancelled:
             raise ModelError("cancelled") from None
+
+
+@model("typed/files")
+def files(
+    run: Run, image: Annotated[File, Accept("image/*")], masks: list[File], layer: File | None = None
+) -> list[File | Path]:
+    read: tuple[Path, str, str, int, bytes] = (
+        image.path,
+        image.content_type,
+        image.filename,
+        image.size_bytes,
+        image.read_bytes(),
+    )
+    made: Path = run.folder / "clip.mp4"
+    run.progress(50, preview=made)
+    return [File(made), File(data=read[-1], content_type="image/png"), made]
 
 
 text: str = plain("it stays callable")

@@ -31,8 +31,13 @@ WIRE = {
 }
 """Every error_code of `wire.md` §6."""
 
-BEYOND_THE_WIRE = {"method_not_allowed": 405}
-"""Ours: what HTTP asks for and `wire.md` does not mention."""
+BEYOND_THE_WIRE = {
+    "method_not_allowed": 405,
+    "bad_upload": 400,
+    "already_uploaded": 412,
+    "range_not_satisfiable": 416,
+}
+"""Ours: what HTTP asks for, or files need, and `wire.md` does not mention."""
 
 NOT_ANSWERED_YET: set[str] = set()
 """Nothing in the server gives these answers so far; whoever adds one takes it out of here."""

@@ -22,7 +22,9 @@ from unspool.api.account import Account
 from unspool.api.auth import Auth
 from unspool.api.description import bare, described, obj
 from unspool.api.docs import Docs
+from unspool.api.files import Downloads
 from unspool.api.history import History
+from unspool.api.media import Media
 from unspool.api.models import Catalog, Models
 from unspool.api.openapi import PER_MODEL, describe
 from unspool.api.predictions import Predictions
@@ -46,8 +48,13 @@ from unspool.views import Views
 
 Handler = Callable[[Request], Awaitable[Answer]]
 
-_EXPOSED = b"x-prediction-id, x-request-id, content-location, retry-after"
-_ALLOWED_HEADERS = b"authorization, content-type, accept, last-event-id, idempotency-key, prefer"
+_EXPOSED = (
+    b"x-prediction-id, x-request-id, content-location, retry-after, accept-ranges, content-range, content-length, "
+    b"content-disposition, etag"
+)
+_ALLOWED_HEADERS = (
+    b"authorization, content-type, accept, last-event-id, idempotency-key, prefer, range, if-range, if-none-match"
+)
 
 BASES = ("/api/v3", "/api/v2")
 _LIVE = obj({"status": {"const": "live"}})
@@ -86,6 +93,9 @@ class Endpoint:
             answer = await self._handle(request, extra)
         except ClientError as error:
             answer = error_answer(error)
+            if error.http_status >= 500 and error.__cause__ is not None:
+                cause = str(error.__cause__).partition("\n")[0]
+                _log.warning("a request failed", request_id=request_id, path=scope["path"], cause=cause)
         except UnknownPrediction:
             answer = error_answer(NotFound("There is no such prediction any more: it was deleted meanwhile."))
         except SpoolUnavailable as error:
@@ -153,6 +163,9 @@ class App:
         settings: Settings,
         health: Callable[[], Mapping[str, str]],
         retention: Retention | None = None,
+        *,
+        downloads: Downloads,
+        media: Media,
     ) -> None:
         self._auth = auth
         self._catalog = catalog
@@ -172,6 +185,7 @@ class App:
             *self._of_docs(Docs(auth, settings, self.describe)),
             *self._of_models(Models(catalog, auth, settings)),
             *self._of_account(Account(spool, catalog, auth, settings)),
+            *self._of_files(downloads, media),
             *self._of_webhooks(Webhooks(spool, auth, predictions.own, settings)),
             *self._of_predictions(predictions, history),
         ]
@@ -214,6 +228,17 @@ class App:
             self._route("/docs", GET=docs.page),
             self._route("/docs/{file}", GET=docs.file),
         ]
+
+    def _of_files(self, downloads: Downloads, media: Media) -> list[Route]:
+        found = [Route("/files/{name}", Endpoint({"GET": downloads.get}, ["*"]))]
+        for base in BASES:
+            found += [
+                self._route(f"{base}/media/uploads", POST=self._while_open(media.ticket)),
+                self._route(f"{base}/media/uploads/{{name}}", PUT=self._while_open(media.put)),
+                self._route(f"{base}/media/upload/binary", POST=self._while_open(media.form)),
+                self._route(f"{base}/upload", POST=self._while_open(media.form)),
+            ]
+        return found
 
     def _of_models(self, models: Models) -> list[Route]:
         found = []

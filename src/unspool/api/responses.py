@@ -119,7 +119,9 @@ def error_answer(error: ClientError) -> Json:
     }
     if error.errors is not None:
         body["errors"] = error.errors
-    headers = {} if error.retry_after_s is None else {"retry-after": str(error.retry_after_s)}
+    headers = dict(error.headers)
+    if error.retry_after_s is not None:
+        headers["retry-after"] = str(error.retry_after_s)
     if error.http_status == 401:
         headers["www-authenticate"] = "Bearer"
     return Json(body, headers, bare=True, status=error.http_status)

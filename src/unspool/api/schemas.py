@@ -147,11 +147,36 @@ DELIVERY = obj(
 
 WEBHOOK_SECRET = obj({"secret": {"type": "string", "pattern": "^whsec_"}, "previous_valid_until": _WHEN})
 
+_UPLOAD = {
+    "type": {"enum": ["image", "video", "audio", "file"]},
+    "download_url": TEXT,
+    "filename": TEXT,
+    "size": {**COUNT, "description": "Bytes."},
+}
+UPLOAD = obj(_UPLOAD)
+FORM_UPLOAD = obj({**_UPLOAD, "url": TEXT})
+UPLOAD_TICKET = obj(
+    {
+        **_UPLOAD,
+        "upload": obj(
+            {
+                "method": {"const": "PUT"},
+                "url": TEXT,
+                "headers": {"type": "object", "additionalProperties": TEXT},
+                "expires_at": TIME,
+            }
+        ),
+    }
+)
+
 COMPONENTS: dict[str, dict[str, Any]] = {
     "Prediction": PREDICTION,
     "Model": MODEL,
     "Delivery": DELIVERY,
     "WebhookSecret": WEBHOOK_SECRET,
+    "Upload": UPLOAD,
+    "FormUpload": FORM_UPLOAD,
+    "UploadTicket": UPLOAD_TICKET,
     "Error": ERROR,
     "Event": {
         "oneOf": [ref(name) for name in EVENTS],

@@ -35,11 +35,13 @@ import pydantic
 import uvloop
 
 from unspool import events
-from unspool.errors import ModelError, ModelFileError
+from unspool.errors import InvalidInput, ModelError, ModelFileError
 from unspool.events import TaskCode
+from unspool.files.file import may_hold_files
 from unspool.model import Cancelled, Model, Run, current_run, find_models
 from unspool.states import Status
 from unspool.worker import capture
+from unspool.worker.files import Job, RunFiles, forget
 from unspool.worker.messages import public_message
 from unspool.worker.protocol import (
     BadFile,
@@ -74,15 +76,6 @@ SWITCH_INTERVAL_S = 0.001
 _Key = tuple[str, int]
 
 
-class _Job:
-    """A run that goes on, and how to interrupt it."""
-
-    def __init__(self, run: Run) -> None:
-        self.run = run
-        self.thread_id: int | None = None
-        self.task: asyncio.Task[None] | None = None
-
-
 class Worker:
     """One model in this process."""
 
@@ -90,7 +83,7 @@ class Worker:
         self._control = control
         self._out = out
         self._said: queue.SimpleQueue[tuple[_Key, bytes | Finished]] = queue.SimpleQueue()
-        self._jobs: dict[_Key, _Job] = {}
+        self._jobs: dict[_Key, Job] = {}
         self._jobs_lock = threading.Lock()
         self._interrupts: list[tuple[float, _Key]] = []
         self._control_lock = threading.Lock()
@@ -99,6 +92,7 @@ class Worker:
         self._call: Callable[..., Any]
         self._slots: ThreadPoolExecutor
         self._loop: asyncio.AbstractEventLoop
+        self._files = RunFiles()
 
     # Becoming a model
 
@@ -126,6 +120,7 @@ class Worker:
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
+        self._files.use(self._loop)
         try:
             self._call = await self._set_up()
         except BaseException as error:
@@ -179,8 +174,7 @@ class Worker:
 
     def _start(self, order: Start) -> None:
         key = (order.id, order.attempt)
-        run = Run(order.id, order.attempt, self._emitter(key))
-        job = self._jobs[key] = _Job(run)
+        job = self._jobs[key] = self._files.job(order.id, order.attempt, self._emitter(key), order.base64_output)
         if _is_async(self._call):
             self._loop.call_soon_threadsafe(self._start_task, key, job, order.input)
         else:
@@ -203,13 +197,7 @@ class Worker:
             return
         job.run.stop_status = order.status
         self._interrupts.append((time.monotonic() + INTERRUPT_AFTER_S, key))
-        if _is_async(self._call):
-            self._loop.call_soon_threadsafe(self._cancel_task, job)
-
-    @staticmethod
-    def _cancel_task(job: _Job) -> None:
-        if job.task is not None:
-            job.task.cancel()
+        self._loop.call_soon_threadsafe(job.cancel_tasks)
 
     def _interrupt_late_ones(self) -> None:
         now = time.monotonic()
@@ -223,43 +211,52 @@ class Worker:
 
     # Running
 
-    def _run_in_slot(self, key: _Key, job: _Job, input: bytes) -> None:
+    def _run_in_slot(self, key: _Key, job: Job, input: bytes) -> None:
         job.thread_id = threading.get_ident()
-        finished = copy_context().run(self._attempt_sync, job.run, input)
-        self._finish(key, finished)
+        finished = copy_context().run(self._attempt_sync, job, input)
+        self._finish(key, job, finished)
 
-    def _attempt_sync(self, run: Run, input: bytes) -> Finished:
+    def _attempt_sync(self, job: Job, input: bytes) -> Finished:
+        run = job.run
         current_run.set(run)
         try:
             run.check()
-            result = self._call(**self._arguments(run, input))
+            arguments = self._arguments(run, input)
+            self._files.bring(job, arguments)
+            result = self._call(**arguments)
             if inspect.isgenerator(result):
                 result = _drain(run, result)
             return self._completed(run, result)
         except BaseException as error:
             return self._failed(run, error)
 
-    def _start_task(self, key: _Key, job: _Job, input: bytes) -> None:
-        job.task = self._loop.create_task(self._run_in_loop(key, job, input))
+    def _start_task(self, key: _Key, job: Job, input: bytes) -> None:
+        task = self._loop.create_task(self._run_in_loop(key, job, input))
+        job.tasks.add(task)
         if job.run.cancelled:
-            job.task.cancel()
+            task.cancel()
 
-    async def _run_in_loop(self, key: _Key, job: _Job, input: bytes) -> None:
+    async def _run_in_loop(self, key: _Key, job: Job, input: bytes) -> None:
         current_run.set(job.run)
         try:
-            finished = await self._attempt_async(job.run, input)
+            finished = await self._attempt_async(job, input)
         except BaseException as error:
             finished = self._failed(job.run, error)
-        self._finish(key, finished)
+        self._finish(key, job, finished)
 
-    async def _attempt_async(self, run: Run, input: bytes) -> Finished:
+    async def _attempt_async(self, job: Job, input: bytes) -> Finished:
+        run = job.run
         run.check()
-        result = self._call(**self._arguments(run, input))
+        arguments = self._arguments(run, input)
+        await self._files.bring_async(job, arguments)
+        result = self._call(**arguments)
         if inspect.isasyncgen(result):
             await _drain_async(run, result)
             result = None
         elif inspect.isawaitable(result):
             result = await result
+        if may_hold_files(result):
+            return await asyncio.to_thread(self._completed, run, result)
         return self._completed(run, result)
 
     def _arguments(self, run: Run, input: bytes) -> dict[str, Any]:
@@ -284,6 +281,9 @@ class Worker:
             return Finished(run.id, run.attempt, Status.CANCELLED, events.cancelled(run.id))
         if run.stop_status is Status.TIMEOUT:
             return Finished(run.id, run.attempt, Status.TIMEOUT, events.timed_out(run.id))
+        if isinstance(error, InvalidInput):
+            wrong = events.error(run.id, error.message, TaskCode.INVALID_PARAMETER, Status.FAILED, errors=error.errors)
+            return Finished(run.id, run.attempt, Status.FAILED, wrong)
         code = TaskCode.EXECUTION_FAILED
         if isinstance(error, pydantic.ValidationError):
             code = TaskCode.INVALID_PARAMETER
@@ -291,12 +291,12 @@ class Worker:
         detail = "" if isinstance(error, ModelError) else "".join(traceback.format_exception(error))
         return Finished(run.id, run.attempt, Status.FAILED, terminal, detail)
 
-    def _finish(self, key: _Key, finished: Finished) -> None:
+    def _finish(self, key: _Key, job: Job, finished: Finished) -> None:
         """Forgets the job, so that nothing interrupts this thread any more, and says the last word."""
         while True:
             try:
                 with self._jobs_lock:
-                    job = self._jobs.pop(key)
+                    del self._jobs[key]
                     if job.thread_id is not None:
                         _raise_in_thread(job.thread_id, None)
                 break
@@ -304,6 +304,7 @@ class Worker:
                 continue
             except KeyError:
                 break
+        forget(job)
         self._said.put((key, finished))
 
     # Saying
@@ -403,7 +404,10 @@ def _throw_until_it_ends(run: Run, pieces: Generator[Any, Any, Any], stop: Cance
 async def _drain_async(run: Run, pieces: AsyncGenerator[Any, Any]) -> None:
     try:
         async for piece in pieces:
-            run.output(piece)
+            if not isinstance(piece, str) and may_hold_files(piece):
+                await asyncio.to_thread(run.output, piece)
+            else:
+                run.output(piece)
     finally:
         await pieces.aclose()
 

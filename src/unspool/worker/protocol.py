@@ -40,6 +40,8 @@ class Start(Frame, frozen=True):
     id: str
     attempt: int
     input: bytes
+    base64_output: bool = False
+    """Output files go out as base64."""
 
 
 class Stop(Frame, frozen=True):

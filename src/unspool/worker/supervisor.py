@@ -10,7 +10,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import cast
 
@@ -57,6 +57,7 @@ class WorkerProcess:
     Args:
         on_said: receives each `Events` and `Finished` in the order in which they were said, those of a turn together.
         on_loading: receives the progress of `setup` as finished event bytes. Both may be replaced until `load`.
+        environment: variables of the process, beside those of ours.
     """
 
     def __init__(
@@ -64,8 +65,10 @@ class WorkerProcess:
         file: str,
         on_said: Callable[[list[Events | Finished]], Awaitable[None]],
         on_loading: Callable[[bytes], None],
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self._file = file
+        self._environment = {**os.environ, **(environment or {})}
         self.on_said = on_said
         self.on_loading = on_loading
         self._loop = asyncio.get_running_loop()
@@ -107,6 +110,7 @@ class WorkerProcess:
                     *map(str, descriptors),
                     str(os.getpid()),
                     pass_fds=descriptors,
+                    env=self._environment,
                     stdin=asyncio.subprocess.DEVNULL,
                     start_new_session=True,
                 )
@@ -147,9 +151,9 @@ class WorkerProcess:
         self._events.close()
         return self._cause
 
-    def run(self, id: str, attempt: int, input: bytes) -> None:
+    def run(self, id: str, attempt: int, input: bytes, base64_output: bool = False) -> None:
         """Starts a run in a free slot."""
-        self._send(Start(id, attempt, input))
+        self._send(Start(id, attempt, input, base64_output))
 
     def stop(self, order: Stop) -> None:
         """Asks a run to end."""
