@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -28,6 +28,13 @@ class Settings(BaseSettings):
     )
     cors_origins: Annotated[list[str], NoDecode] = Field(
         default_factory=list, description="origins of web pages that may call the API, with commas; * allows all"
+    )
+
+    metrics: Literal["key", "open", "off"] = Field(
+        "key", description="who may read /metrics: holders of an API key, everyone, or nobody"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="what the server logs; info has two lines per prediction, debug one per transition"
     )
 
     max_body_bytes: int = Field(10_000_000, ge=1_000, description="largest request body")

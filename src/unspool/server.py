@@ -19,12 +19,15 @@ from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server.embed import Server as GranianServer
 
+from unspool import __version__
 from unspool.api.app import App
 from unspool.api.auth import Auth
 from unspool.api.models import Catalog
 from unspool.api.stream import Viewers
 from unspool.config import Settings
 from unspool.host import Host
+from unspool.metrics import Metrics
+from unspool.observer import Observer, Observers
 from unspool.spool import Spool, open_spool
 from unspool.views import Views
 from unspool.webhooks import Deliverer
@@ -50,25 +53,39 @@ async def serve(file: str, settings: Settings, on_listening: Callable[[str, str]
     _calm_collector()
     _share_one_core()
     url = f"sqlite:///{settings.data_dir.absolute() / 'unspool.db'}"
-    spool = await open_spool(url, lease_s=settings.lease_s)
+    metrics = Metrics(__version__)
+    observer = Observers(metrics)
+    spool = await open_spool(url, lease_s=settings.lease_s, observer=observer)
+    metrics.listen = spool.listen
     try:
-        await _serve(spool, file, settings, on_listening)
+        await _serve(spool, file, settings, on_listening, metrics, observer)
     finally:
         await spool.close()
 
 
-async def _serve(spool: Spool, file: str, settings: Settings, on_listening: Callable[[str, str], None]) -> None:
+async def _serve(
+    spool: Spool,
+    file: str,
+    settings: Settings,
+    on_listening: Callable[[str, str], None],
+    metrics: Metrics,
+    observer: Observer,
+) -> None:
     key = settings.api_key or _kept_key(settings.data_dir)
-    host, viewers = Host(spool, file, settings), Viewers(spool, settings)
+    host, viewers = Host(spool, file, settings, observer), Viewers(spool, settings, observer)
     starting = asyncio.create_task(host.start())
     catalog = Catalog(spool, starting)
     await catalog.refresh()
     auth = Auth(key, await spool.secret())
     views = Views(spool, auth.stream_token)
-    app = App(spool, catalog, auth, viewers, views, settings, host.models)
+
+    async def scrape(accept: str) -> tuple[bytes, str]:
+        return metrics.render(accept, await spool.waiting(), host.workers())
+
+    app = App(spool, catalog, auth, viewers, views, settings, host.models, scrape)
     stop = _stop_signals()
     http = _Http(app, settings)
-    delivering = asyncio.create_task(Deliverer(spool, views, settings).run())
+    delivering = asyncio.create_task(Deliverer(spool, views, settings, on_outcome=observer.delivered).run())
     background = [asyncio.ensure_future(work) for work in (viewers.drop_stalled(), catalog.keep_fresh())]
     try:
         on_listening(await http.start(), key)

@@ -15,6 +15,8 @@ DEFAULTS = {
     "cache_dir": None,
     "public_url": None,
     "cors_origins": [],
+    "metrics": "key",
+    "log_level": "info",
     "max_body_bytes": 10_000_000,
     "sync_wait_s": 90,
     "keep_alive_s": 15,

@@ -8,7 +8,7 @@ import pytest
 
 SOURCE = Path(__file__).parents[2] / "src"
 
-L0 = ["types", "states", "errors", "sse", "events", "config"]
+L0 = ["types", "states", "errors", "sse", "events", "config", "observer"]
 
 MAY_IMPORT: dict[str, list[str]] = {
     # L0: facts and rules
@@ -32,7 +32,7 @@ MAY_IMPORT: dict[str, list[str]] = {
     "engines": [*L0, "model", "engines"],
     "client": [*L0, "client"],
     # L5: what puts it together
-    "server": [*L0, "model", "spool", "views", "host", "webhooks", "files", "metrics", "api"],
+    "server": [*L0, "model", "spool", "views", "host", "webhooks", "files", "metrics", "api", "unspool"],
     "demo": [*L0, "model", "engines", "demo", "unspool"],
     "cli": [*L0, "server", "demo", "unspool"],
     "__main__": ["cli"],

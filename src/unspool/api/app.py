@@ -20,16 +20,19 @@ from starlette.types import Receive, Scope, Send
 from unspool.api.auth import Auth
 from unspool.api.models import Catalog
 from unspool.api.predictions import Predictions
-from unspool.api.responses import Answer, Headers, Json, error_answer
+from unspool.api.responses import Answer, Headers, Json, Text, error_answer
 from unspool.api.stream import Viewers
 from unspool.api.webhooks import Webhooks
 from unspool.config import Settings
 from unspool.errors import ClientError, Internal, MethodNotAllowed, NotFound, SpoolUnavailable, Unavailable
 from unspool.model import RESERVED_SEGMENTS
+from unspool.observer import Origin, origin
 from unspool.spool import Spool
 from unspool.views import Views
 
 Handler = Callable[[Request], Awaitable[Answer]]
+Scrape = Callable[[str], Awaitable[tuple[bytes, str]]]
+"""Takes an `Accept` header; returns the metrics as text, and its content type."""
 
 _EXPOSED = b"x-prediction-id, x-request-id, content-location, retry-after"
 _ALLOWED_HEADERS = b"authorization, content-type, accept, last-event-id, idempotency-key, prefer"
@@ -56,6 +59,7 @@ class Endpoint:
         """An ASGI application."""
         request = Request(scope, receive)
         request_id = secrets.token_hex(8)
+        origin.set(Origin(request_id, scope["headers"]))
         extra: Headers = [(b"x-request-id", request_id.encode()), *self._cors(request)]
         try:
             answer = await self._handle(request, extra)
@@ -113,6 +117,7 @@ class App:
 
     Args:
         health: tells how each model does, by id; empty while the models are not known yet.
+        scrape: the metrics; without it there are none.
     """
 
     def __init__(
@@ -124,8 +129,11 @@ class App:
         views: Views,
         settings: Settings,
         health: Callable[[], Mapping[str, str]],
+        scrape: Scrape | None = None,
     ) -> None:
         self._auth = auth
+        self._scrape = scrape if settings.metrics != "off" else None
+        self._metrics_are_open = settings.metrics == "open"
         self._catalog = catalog
         self._health = health
         self._cors_origins = settings.cors_origins
@@ -167,6 +175,8 @@ class App:
             self._route("/health/live", GET=self._live),
             self._route("/health/ready", GET=self._ready),
         ]
+        if self._scrape is not None:
+            routes.append(self._route("/metrics", GET=self._metrics))
         for base in ("/api/v3", "/api/v2"):
             one = f"{base}/predictions/{{id}}"
             routes += [
@@ -202,6 +212,12 @@ class App:
     async def _models(self, request: Request) -> Answer:
         self._auth.owner(request.headers.get("authorization"))
         return Json(self._catalog.list())
+
+    async def _metrics(self, request: Request) -> Answer:
+        if not self._metrics_are_open:
+            self._auth.owner(request.headers.get("authorization"))
+        assert self._scrape is not None
+        return Text(*await self._scrape(request.headers.get("accept", "")))
 
     async def _live(self, request: Request) -> Answer:
         return Json({"status": "live"}, bare=True)

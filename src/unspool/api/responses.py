@@ -47,6 +47,25 @@ class Json:
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else self._body})
 
 
+class Text:
+    """Text that is no JSON."""
+
+    def __init__(self, body: bytes, content_type: str) -> None:
+        self._body = body
+        self._type = content_type
+
+    async def send(self, scope: Scope, receive: Receive, send: Send, extra: Headers) -> None:
+        """See `Answer.send`."""
+        headers: Headers = [
+            (b"content-type", self._type.encode("latin-1")),
+            (b"content-length", b"%d" % len(self._body)),
+            (b"cache-control", b"no-store"),
+            *extra,
+        ]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else self._body})
+
+
 class NoContent:
     """204: nothing, and nothing more to come."""
 

@@ -6,7 +6,7 @@ Turns them into rows and journal lines, and back. Knows no driver.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -84,6 +84,7 @@ class Entry(Waiting):
         "cancel_requested",
         "created_at_ns",
         "created_event",
+        "ear",
         "ended",
         "ending",
         "failures",
@@ -130,6 +131,8 @@ class Entry(Waiting):
         """How many of `loose` the journal has."""
         self.pin: int | None = None
         """The first journal row that this prediction would need after a crash."""
+        self.ear: Callable[[Batch], None] | None = None
+        """Called with what is said, until it takes itself away. For measurements."""
         self.stored: asyncio.Future[None] | None = None
         """While its submit is being made durable."""
 
@@ -210,7 +213,10 @@ class Entry(Waiting):
 
     def say(self, attempt: int, said: Sequence[bytes]) -> None:
         """Adds events to the log and to what the file does not have yet."""
-        self.loose.append(self.log.append(attempt, said))
+        batch = self.log.append(attempt, said)
+        self.loose.append(batch)
+        if self.ear is not None:
+            self.ear(batch)
 
     def move_unjournaled(self, records: list[State | Said]) -> None:
         """Adds to `records` the events that the journal does not have."""
