@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics import disable_created_metrics
 
-from unspool.observer import Observer, Send
+from unspool.observer import Observer, Origin, Send
 from unspool.types import START, Cursor, Prediction
 
 SHORT_S: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -134,7 +134,7 @@ class Metrics(Observer):
 
     # Observer
 
-    def submitted(self, prediction: Prediction) -> None:
+    def submitted(self, prediction: Prediction, asked: Origin) -> None:
         """See `Observer.submitted`."""
         self._submitted(prediction.model).inc()
 

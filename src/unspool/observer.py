@@ -36,8 +36,8 @@ origin: Final[ContextVar[Origin]] = ContextVar("origin", default=_NO_ORIGIN)
 class Observer:
     """The hooks. All are called in the event loop and must return at once; here, none does anything."""
 
-    def submitted(self, prediction: Prediction) -> None:
-        """A new prediction is durable. Called in the context of its request (`origin`)."""
+    def submitted(self, prediction: Prediction, asked: Origin) -> None:
+        """A new prediction is durable; nothing else has happened to it yet."""
 
     def claimed(self, prediction: Prediction) -> None:
         """Its next attempt begins."""

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import logging
 import os
 import secrets
 import signal
 import socket
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,6 +24,7 @@ from unspool.api.models import Catalog
 from unspool.api.stream import Viewers
 from unspool.config import Settings
 from unspool.host import Host
+from unspool.log_lines import log_lines
 from unspool.metrics import Metrics
 from unspool.observer import Observer, Observers
 from unspool.spool import Spool, open_spool
@@ -54,7 +53,7 @@ async def serve(file: str, settings: Settings, on_listening: Callable[[str, str]
     _share_one_core()
     url = f"sqlite:///{settings.data_dir.absolute() / 'unspool.db'}"
     metrics = Metrics(__version__)
-    observer = Observers(metrics)
+    observer = Observers(metrics, log_lines(settings.log_level))
     spool = await open_spool(url, lease_s=settings.lease_s, observer=observer)
     metrics.listen = spool.listen
     try:
@@ -221,21 +220,3 @@ def _resolve(host: str, port: int) -> tuple[str, int]:
     with socket.create_server(address[:2], family=family) as listening:
         found: tuple[str, int] = listening.getsockname()[:2]
     return found
-
-
-def configure_logging() -> None:
-    """One line per event on stderr: readable at a terminal, JSON elsewhere."""
-    renderer: structlog.typing.Processor = structlog.processors.JSONRenderer()
-    if sys.stderr.isatty():
-        renderer = structlog.dev.ConsoleRenderer()
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            renderer,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )

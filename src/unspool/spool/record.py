@@ -12,12 +12,15 @@ from typing import Any
 
 import msgspec
 
+from unspool.observer import Origin
 from unspool.spool.live import Log, News, Waiting
 from unspool.states import Status
 from unspool.types import Batch, Cursor, Prediction, Submission
 
 PART_BYTES = 256 * 1024
 """More than this of one attempt goes into several rows."""
+
+_NO_ORIGIN = Origin()
 
 Row = Mapping[str, Any]
 """A row of `predictions`, by column name."""
@@ -94,6 +97,7 @@ class Entry(Waiting):
         "log",
         "loose",
         "lost_attempt",
+        "origin",
         "pin",
         "running",
         "seq",
@@ -133,6 +137,8 @@ class Entry(Waiting):
         """The first journal row that this prediction would need after a crash."""
         self.ear: Callable[[Batch], None] | None = None
         """Called with what is said, until it takes itself away. For measurements."""
+        self.origin = _NO_ORIGIN
+        """Until it is durable: the request that asked for it."""
         self.stored: asyncio.Future[None] | None = None
         """While its submit is being made durable."""
 

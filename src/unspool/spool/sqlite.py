@@ -31,7 +31,7 @@ from unspool import events as event
 from unspool import states
 from unspool.errors import BadCursor, IdempotencyMismatch, SpoolUnavailable, StaleAttempt, UnknownPrediction
 from unspool.events import TaskCode
-from unspool.observer import Observer
+from unspool.observer import Observer, Origin, origin
 from unspool.spool.base import Claim, Spoken, Submitted
 from unspool.spool.deliveries import target_of
 from unspool.spool.live import PAGE_BYTES, LocalWatch, News, Queue
@@ -161,9 +161,7 @@ class SqliteSpool:
         entry = self._enter(submission)
         assert entry.stored is not None
         await asyncio.shield(entry.stored)
-        prediction = entry.prediction()
-        self._observer.submitted(prediction)
-        return Submitted(prediction, new=True)
+        return Submitted(entry.prediction(), new=True)
 
     def _enter(self, submission: Submission) -> Entry:
         entry = Entry(self._next_seq, submission, self._clock(), self._news)
@@ -171,6 +169,7 @@ class SqliteSpool:
         position = self._queue(submission.model).put(entry)
         entry.created_event = event.created(submission.id, position)
         entry.stored = self._loop.create_future()
+        entry.origin = origin.get()
         if submission.idempotency_key is not None:
             self._idempotent[submission.owner, submission.idempotency_key] = entry
         self._pending.submitted.append(entry)
@@ -180,10 +179,11 @@ class SqliteSpool:
     def _stored(self, entry: Entry) -> None:
         self._entries[entry.submission.id] = entry
         entry.log.append(0, [entry.created_event])
+        self._observer.submitted(entry.prediction(), entry.origin)
         self._may_be_claimed(entry)
         if entry.stored is not None and not entry.stored.done():
             entry.stored.set_result(None)
-        entry.stored = None
+        entry.stored, entry.origin = None, Origin()
 
     def _may_be_claimed(self, entry: Entry) -> None:
         entry.claimable = True
