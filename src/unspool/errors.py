@@ -13,6 +13,7 @@ UnspoolError
 │   ├── NotFound                 404 not_found
 │   ├── UnknownModel             404 unknown_model
 │   ├── MethodNotAllowed         405 method_not_allowed
+│   ├── RequestTimeout           408 request_timeout
 │   ├── IdempotencyMismatch      409 idempotency_mismatch
 │   ├── Conflict                 409 conflict
 │   ├── TooLarge                 413 too_large
@@ -125,6 +126,13 @@ class MethodNotAllowed(ClientError):
 
     http_status = 405
     code = "method_not_allowed"
+
+
+class RequestTimeout(ClientError):
+    """The body did not come in time."""
+
+    http_status = 408
+    code = "request_timeout"
 
 
 class IdempotencyMismatch(ClientError):

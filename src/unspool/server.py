@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import resource
 import secrets
 import signal
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import structlog
@@ -51,6 +53,7 @@ async def serve(file: str, settings: Settings, on_listening: Callable[[str, str]
     """
     _calm_collector()
     _share_one_core()
+    _allow_many_connections()
     url = f"sqlite:///{settings.data_dir.absolute() / 'unspool.db'}"
     metrics = Metrics(__version__)
     observer = Observers(metrics, log_lines(settings.log_level))
@@ -122,6 +125,15 @@ def _share_one_core() -> None:
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
+def _allow_many_connections() -> None:
+    """Each connection is an open file: lets us have as many as the system allows at all."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    _log.debug("files that may be open", now=resource.getrlimit(resource.RLIMIT_NOFILE)[0], before=soft)
+
+
 async def _watch_abandoned(spool: Spool, viewers: Viewers) -> None:
     """Predictions that die with their last viewer lost all of them when the server went down."""
     for prediction in await spool.unfinished():
@@ -184,7 +196,9 @@ class _Http:
             websockets=False,
             backlog=4096,
             backpressure=1_000_000,
-            http1_settings=HTTP1Settings(max_buffer_size=CONNECTION_BUFFER_BYTES),
+            http1_settings=HTTP1Settings(
+                header_read_timeout=int(settings.header_timeout_s * 1000), max_buffer_size=CONNECTION_BUFFER_BYTES
+            ),
             log_level=LogLevels.error,
         )
         self._serving: asyncio.Future[None]

@@ -24,7 +24,16 @@ from unspool.api.responses import Answer, Headers, Json, Text, error_answer
 from unspool.api.stream import Viewers
 from unspool.api.webhooks import Webhooks
 from unspool.config import Settings
-from unspool.errors import ClientError, Internal, MethodNotAllowed, NotFound, SpoolUnavailable, Unavailable
+from unspool.errors import (
+    BadJson,
+    ClientError,
+    Internal,
+    MethodNotAllowed,
+    NotFound,
+    RequestTimeout,
+    SpoolUnavailable,
+    Unavailable,
+)
 from unspool.model import RESERVED_SEGMENTS
 from unspool.observer import Origin, origin
 from unspool.spool import Spool
@@ -65,11 +74,14 @@ class Endpoint:
             answer = await self._handle(request, extra)
         except ClientError as error:
             answer = error_answer(error)
+            if isinstance(error, RequestTimeout):
+                extra.append((b"connection", b"close"))
         except SpoolUnavailable as error:
             answer = error_answer(Unavailable(f"{error} Try again."))
             _log.warning("the spool is not available", request_id=request_id, cause=str(error))
         except ClientDisconnect:
-            return
+            answer = error_answer(BadJson("The body broke off, or is not framed as its headers say."))
+            extra.append((b"connection", b"close"))
         except Exception:
             _log.exception("a request failed", request_id=request_id, path=scope["path"])
             answer = error_answer(Internal("The server failed. Its log has the details under this X-Request-Id."))

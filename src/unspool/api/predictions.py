@@ -13,6 +13,7 @@ from starlette.requests import Request
 
 from unspool import events
 from unspool.api.auth import Auth
+from unspool.api.body import read_body
 from unspool.api.models import Catalog, ServedModel, invalid_input
 from unspool.api.responses import Answer, Json, NoContent, Stream
 from unspool.api.stream import READ_LIMIT, Viewers, resume_point
@@ -24,7 +25,6 @@ from unspool.errors import (
     BadQuery,
     NotFound,
     StreamingNotSupported,
-    TooLarge,
     UnknownPrediction,
     UnsupportedMediaType,
 )
@@ -74,7 +74,7 @@ class Predictions:
         """`POST /api/v3/{model_id}`, with or without `/stream`."""
         owner = self._auth.owner(request.headers.get("authorization"))
         model_id, streamed = _split_stream(request.path_params["model_id"])
-        body = await _json_object(request, self._settings.max_body_bytes)
+        body = await _json_object(request, self._settings)
         served = await self._catalog.find(model_id)
         fields = {name: body.pop(name) for name in RESERVED_FIELDS & body.keys()}
         errors = _wrong_fields(fields) + served.check(body)
@@ -243,18 +243,19 @@ def _split_stream(path: str) -> tuple[str, bool]:
     return model_id, model_id != path
 
 
-async def _json_object(request: Request, max_bytes: int) -> dict[str, Any]:
+async def _json_object(request: Request, settings: Settings) -> dict[str, Any]:
     """The body.
 
     Raises:
         UnsupportedMediaType: it is declared as something else than JSON.
-        TooLarge: it has more than `max_bytes`.
+        TooLarge: it has more than `max_body_bytes`.
+        RequestTimeout: it comes too slowly.
         BadJson: it is not a JSON object.
     """
     kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     if kind != "application/json" and not kind.endswith("+json"):
         raise UnsupportedMediaType(f"Send JSON with 'Content-Type: application/json', not {kind[:100]!r}.")
-    body = await _read_body(request, max_bytes)
+    body = await read_body(request, settings)
     if not body:
         return {}
     try:
@@ -266,20 +267,6 @@ async def _json_object(request: Request, max_bytes: int) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise BadJson('The body must be a JSON object with the model\'s inputs, such as {"prompt": "…"}.')
     return value
-
-
-async def _read_body(request: Request, max_bytes: int) -> bytes:
-    too_large = TooLarge(f"The body is larger than {max_bytes} bytes, which is as much as this server takes.")
-    declared = request.headers.get("content-length", "0")
-    if declared.isdigit() and int(declared) > max_bytes:
-        raise too_large
-    chunks, size = [], 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > max_bytes:
-            raise too_large
-        chunks.append(chunk)
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 def _wrong_fields(fields: Mapping[str, Any]) -> list[dict[str, str]]:

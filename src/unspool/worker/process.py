@@ -152,14 +152,15 @@ class Worker:
     def _obey(self) -> None:
         splitter = Splitter()
         heartbeat_at = 0.0
+        poll = select.poll()  # `select` takes no descriptor above 1023, and a busy host's are higher
+        poll.register(self._control, select.POLLIN)
         while True:
             now = time.monotonic()
             if now >= heartbeat_at:
                 self._send(Heartbeat())
                 heartbeat_at = now + HEARTBEAT_S
             wake_at = min([heartbeat_at, *(at for at, _ in self._interrupts)])
-            readable, _, _ = select.select([self._control], [], [], max(0, wake_at - now))
-            if readable:
+            if poll.poll(max(0, wake_at - now) * 1000):
                 data = self._control.recv(1 << 20)
                 if not data:
                     os._exit(0)
