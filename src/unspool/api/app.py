@@ -18,6 +18,7 @@ from starlette.routing import Route, Router
 from starlette.types import Receive, Scope, Send
 
 from unspool.api.auth import Auth
+from unspool.api.body import discard_body
 from unspool.api.models import Catalog
 from unspool.api.predictions import Predictions
 from unspool.api.responses import Answer, Headers, Json, Text, error_answer
@@ -76,6 +77,8 @@ class Endpoint:
             answer = error_answer(error)
             if isinstance(error, RequestTimeout):
                 extra.append((b"connection", b"close"))
+            elif request.method == "POST" and "expect" not in request.headers:
+                await discard_body(request)
         except SpoolUnavailable as error:
             answer = error_answer(Unavailable(f"{error} Try again."))
             _log.warning("the spool is not available", request_id=request_id, cause=str(error))

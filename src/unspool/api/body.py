@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
+from typing import Final
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from unspool.config import Settings
 from unspool.errors import RequestTimeout, TooLarge
+
+DISCARD_BYTES: Final = 16 * 1024 * 1024
+DISCARD_S: Final = 5.0
 
 
 async def read_body(request: Request, settings: Settings) -> bytes:
@@ -55,3 +59,17 @@ async def body_chunks(request: Request, settings: Settings, max_bytes: int) -> A
             if size > max_bytes:
                 raise too_large
             yield chunk
+
+
+async def discard_body(request: Request) -> None:
+    """Reads what a refused request still sends, within limits.
+
+    Who is still sending when we hang up may never see the answer: a proxy turns it into 502.
+    """
+    size = 0
+    with suppress(TimeoutError, ClientDisconnect, RuntimeError):
+        async with asyncio.timeout(DISCARD_S):
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size > DISCARD_BYTES:
+                    return
