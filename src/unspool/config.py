@@ -37,6 +37,10 @@ class Settings(BaseSettings):
         "info", description="what the server logs; info has two lines per prediction, debug one per transition"
     )
 
+    otel: bool = Field(
+        False, description="traces through OpenTelemetry; on, too, where OTEL_EXPORTER_OTLP_ENDPOINT is set"
+    )
+
     max_body_bytes: int = Field(10_000_000, ge=1_000, description="largest request body")
     header_timeout_s: float = Field(
         30, gt=0, description="how long the head of a request may take, and how long an idle connection is kept"

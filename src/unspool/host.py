@@ -315,7 +315,7 @@ class Host:
         run.forget_timers()
         if run.run_timeout_s is not None:
             run.timers.append(self._loop.call_later(run.run_timeout_s, self._stop, run, Status.TIMEOUT))
-        run.replica.worker.run(run.id, run.attempt, run.input)
+        run.replica.worker.run(run.id, run.attempt, run.input, self._observer.traceparent(run.id))
 
     def _find(self, claim: Claim) -> _Run | None:
         for replica in self._all_replicas():

@@ -32,10 +32,13 @@ from unspool.observer import Observer, Observers
 from unspool.spool import Spool, open_spool
 from unspool.views import Views
 from unspool.webhooks import Deliverer
+from unspool.worker import tracing
 
 CONNECTION_BUFFER_BYTES = 64 * 1024
 """What the HTTP server keeps for a client that does not read, beside the socket's own buffer. Also the longest head of
 a request."""
+LAST_SPANS_S = 2.0
+"""How long a stop waits for the collector of traces."""
 
 _log = structlog.get_logger("unspool")
 
@@ -56,13 +59,14 @@ async def serve(file: str, settings: Settings, on_listening: Callable[[str, str]
     _allow_many_connections()
     url = f"sqlite:///{settings.data_dir.absolute() / 'unspool.db'}"
     metrics = Metrics(__version__)
-    observer = Observers(metrics, log_lines(settings.log_level))
+    observer = Observers(metrics, log_lines(settings.log_level), *_traces())
     spool = await open_spool(url, lease_s=settings.lease_s, observer=observer)
     metrics.listen = spool.listen
     try:
         await _serve(spool, file, settings, on_listening, metrics, observer)
     finally:
         await spool.close()
+        await asyncio.to_thread(tracing.shut_down, LAST_SPANS_S)
 
 
 async def _serve(
@@ -123,6 +127,17 @@ def _share_one_core() -> None:
     """
     if hasattr(os, "sched_getaffinity") and len(os.sched_getaffinity(0)) == 1:
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+
+
+def _traces() -> list[Observer]:
+    if not tracing.wanted():
+        return []
+    if not tracing.installed():
+        _log.warning('traces are asked for, but OpenTelemetry is missing: pip install "unspool[otel]"')
+        return []
+    from unspool.traces import Traces
+
+    return [Traces(__version__)]
 
 
 def _allow_many_connections() -> None:

@@ -17,6 +17,7 @@ DEFAULTS = {
     "cors_origins": [],
     "metrics": "key",
     "log_level": "info",
+    "otel": False,
     "max_body_bytes": 10_000_000,
     "header_timeout_s": 30,
     "body_timeout_s": 30,

@@ -30,7 +30,7 @@ MAY_IMPORT: dict[str, list[str]] = {
     "engines": [*L0, "model", "engines"],
     "client": [*L0, "client"],
     # L5: what puts it together
-    "server": [*L0, "model", "spool", "views", *L3, "api", "unspool"],
+    "server": [*L0, "model", "spool", "views", "worker", *L3, "api", "unspool"],
     "demo": [*L0, "model", "engines", "demo", "unspool"],
     "cli": [*L0, "log_lines", "server", "demo", "unspool"],
     "__main__": ["cli"],

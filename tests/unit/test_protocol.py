@@ -42,7 +42,7 @@ INFO = ModelInfo(
 
 TO_WORKER: list[tuple[Frame, bytes]] = [
     (Load("m"), b"\x00\x00\x00\x08\x92\xa4Load\xa1m"),
-    (Start("p", 2, b"{}"), b"\x00\x00\x00\x0e\x94\xa5Start\xa1p\x02\xc4\x02{}"),
+    (Start("p", 2, b"{}", "00-"), b"\x00\x00\x00\x12\x95\xa5Start\xa1p\x02\xc4\x02{}\xa300-"),
     (Stop("p", 2, Status.TIMEOUT), b"\x00\x00\x00\x11\x94\xa4Stop\xa1p\x02\xa7timeout"),
     (Shutdown(), b"\x00\x00\x00\x0a\x91\xa8Shutdown"),
 ]

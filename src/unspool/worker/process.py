@@ -39,7 +39,7 @@ from unspool.errors import ModelError, ModelFileError
 from unspool.events import TaskCode
 from unspool.model import Cancelled, Model, Run, current_run, find_models
 from unspool.states import Status
-from unspool.worker import capture
+from unspool.worker import capture, tracing
 from unspool.worker.messages import public_message
 from unspool.worker.protocol import (
     BadFile,
@@ -64,6 +64,8 @@ from unspool.worker.protocol import (
 HEARTBEAT_S = 5.0
 INTERRUPT_AFTER_S = 0.3
 """A synchronous model that has not noticed a stop by then has `Cancelled` raised wherever it is."""
+LAST_SPANS_S = 0.5
+"""How long a worker that is told to leave may take to send its spans."""
 MAX_UNSENT_EVENTS = 100_000
 """A model that is so far ahead of its host waits."""
 TURN_BYTES = 1024 * 1024
@@ -77,8 +79,9 @@ _Key = tuple[str, int]
 class _Job:
     """A run that goes on, and how to interrupt it."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, traceparent: str) -> None:
         self.run = run
+        self.traceparent = traceparent
         self.thread_id: int | None = None
         self.task: asyncio.Task[None] | None = None
 
@@ -107,6 +110,8 @@ class Worker:
         threading.Thread(target=self._obey, name="control", daemon=True).start()
         threading.Thread(target=self._write, name="writer", daemon=True).start()
         capture.install(self._only_run)
+        if tracing.wanted() and tracing.installed():
+            tracing.install(lambda text: capture.to_server(f"opentelemetry: {text}\n"))
         models = self._import(file)
         self._send(Described([declared.info() for declared in models]))
         wanted = self._to_load.get()
@@ -176,12 +181,13 @@ class Worker:
         elif isinstance(order, Load):
             self._to_load.put(order.model)
         else:
+            tracing.shut_down(LAST_SPANS_S)
             os._exit(0)
 
     def _start(self, order: Start) -> None:
         key = (order.id, order.attempt)
         run = Run(order.id, order.attempt, self._emitter(key))
-        job = self._jobs[key] = _Job(run)
+        job = self._jobs[key] = _Job(run, order.traceparent)
         if _is_async(self._call):
             self._loop.call_soon_threadsafe(self._start_task, key, job, order.input)
         else:
@@ -226,7 +232,9 @@ class Worker:
 
     def _run_in_slot(self, key: _Key, job: _Job, input: bytes) -> None:
         job.thread_id = threading.get_ident()
-        finished = copy_context().run(self._attempt_sync, job.run, input)
+        context = copy_context()
+        context.run(tracing.enter, job.traceparent)
+        finished = context.run(self._attempt_sync, job.run, input)
         self._finish(key, finished)
 
     def _attempt_sync(self, run: Run, input: bytes) -> Finished:
@@ -246,6 +254,7 @@ class Worker:
             job.task.cancel()
 
     async def _run_in_loop(self, key: _Key, job: _Job, input: bytes) -> None:
+        tracing.enter(job.traceparent)
         current_run.set(job.run)
         try:
             finished = await self._attempt_async(job.run, input)

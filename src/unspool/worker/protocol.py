@@ -40,6 +40,8 @@ class Start(Frame, frozen=True):
     id: str
     attempt: int
     input: bytes
+    traceparent: str = ""
+    """The attempt's span, as W3C trace context has it; empty if it is not traced."""
 
 
 class Stop(Frame, frozen=True):

@@ -147,9 +147,9 @@ class WorkerProcess:
         self._events.close()
         return self._cause
 
-    def run(self, id: str, attempt: int, input: bytes) -> None:
+    def run(self, id: str, attempt: int, input: bytes, traceparent: str = "") -> None:
         """Starts a run in a free slot."""
-        self._send(Start(id, attempt, input))
+        self._send(Start(id, attempt, input, traceparent))
 
     def stop(self, order: Stop) -> None:
         """Asks a run to end."""
