@@ -9,6 +9,7 @@ from conftest import MakeServer
 from support.client import Client
 from support.gate import Gate
 from support.raw import Raw
+from support.receiver import Receiver, Told
 from support.server import Server, kill9
 from support.waiting import wait_until
 from unspool.metrics import WATCHED_STREAMS
@@ -176,3 +177,20 @@ def test_a_scraper_that_asks_for_openmetrics_gets_it(server: Server):
     answer = httpx.get(f"{server.url}/metrics", headers=headers)
     assert answer.headers["content-type"].startswith("application/openmetrics-text")
     assert answer.text.endswith("# EOF\n")
+
+
+def test_webhooks_are_counted_by_what_became_of_them(make_server: MakeServer):
+    server = make_server("hooks.py", UNSPOOL_WEBHOOK_ALLOW_HTTP="1", UNSPOOL_WEBHOOK_ALLOW_HOSTS="127.0.0.1")
+    client = server.client()
+    receiver = Receiver()
+    try:
+        receiver.tell("/no", Told(410))
+        client.submit("echo", webhook_url=receiver.url())
+        client.submit("echo", webhook_url=receiver.url("/no"))
+        for outcome in ("delivered", "failed"):
+            wait_until(
+                lambda outcome=outcome: scrape(server)("unspool_webhook_deliveries_total", outcome=outcome) == 1,
+                f"one was counted as {outcome}",
+            )
+    finally:
+        receiver.close()
