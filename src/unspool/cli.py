@@ -86,9 +86,10 @@ def _settings(**flags: Any) -> Settings:
 def _serve(file: str, settings: Settings, example_model: str | None = None) -> None:
     import uvloop
 
-    from unspool.server import configure_logging, serve
+    from unspool.log_lines import configure_logging
+    from unspool.server import serve
 
-    configure_logging()
+    configure_logging(settings.log_level)
 
     def listening(url: str, key: str | None) -> None:
         print(f"Listening on {url}", flush=True)  # noqa: T201

@@ -43,8 +43,25 @@ class Settings(BaseSettings):
     key_max_running: int = Field(0, ge=0, description="predictions of one key that run at once; more of them wait")
     key_max_waiting: int = Field(10_000, ge=0, description="predictions of one key that may wait")
     key_max_viewers: int = Field(1_000, ge=0, description="open streams of one key's predictions")
+    metrics: Literal["key", "open", "off"] = Field(
+        "key", description="who may read /metrics: holders of an API key, everyone, or nobody"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="what the server logs; info has two lines per prediction, debug one per transition"
+    )
+
+    otel: bool = Field(
+        False, description="traces through OpenTelemetry; on, too, where OTEL_EXPORTER_OTLP_ENDPOINT is set"
+    )
 
     max_body_bytes: int = Field(10_000_000, ge=1_000, description="largest request body")
+    header_timeout_s: float = Field(
+        30, gt=0, description="how long the head of a request may take, and how long an idle connection is kept"
+    )
+    body_timeout_s: float = Field(30, gt=0, description="how long a small body may take to arrive")
+    min_body_bytes_per_s: float = Field(
+        10_000, gt=0, description="a large body may take longer, but must come as fast as this"
+    )
     sync_wait_s: float = Field(90, gt=0, description="how long enable_sync_mode holds a request")
     keep_alive_s: float = Field(15, gt=0, description="silence after which a stream gets a keep-alive comment")
     stalled_viewer_s: float = Field(60, gt=0, description="how long a viewer may take nothing before it is dropped")

@@ -15,6 +15,7 @@ UnspoolError
 │   ├── NotFound                 404 not_found
 │   ├── UnknownModel             404 unknown_model
 │   ├── MethodNotAllowed         405 method_not_allowed
+│   ├── RequestTimeout           408 request_timeout
 │   ├── IdempotencyMismatch      409 idempotency_mismatch
 │   ├── Conflict                 409 conflict
 │   ├── AlreadyUploaded          412 already_uploaded
@@ -156,6 +157,13 @@ class MethodNotAllowed(ClientError):
     code = "method_not_allowed"
 
 
+class RequestTimeout(ClientError):
+    """The body did not come in time."""
+
+    http_status = 408
+    code = "request_timeout"
+
+
 class IdempotencyMismatch(ClientError):
     """An `Idempotency-Key` was used before for another request."""
 
@@ -192,6 +200,13 @@ class UnsupportedMediaType(ClientError):
     code = "unsupported_media_type"
 
 
+class RangeNotSatisfiable(ClientError):
+    """The part that is asked for begins behind the end of the file."""
+
+    http_status = 416
+    code = "range_not_satisfiable"
+
+
 class RateLimited(ClientError):
     """An API key has asked too often, or holds too many streams open."""
 
@@ -210,13 +225,6 @@ class QueueFull(ClientError):
     http_status = 429
     code = "queue_full"
     retry_after_s = 5
-
-
-class RangeNotSatisfiable(ClientError):
-    """The part that is asked for begins behind the end of the file."""
-
-    http_status = 416
-    code = "range_not_satisfiable"
 
 
 class Internal(ClientError):

@@ -19,6 +19,7 @@ MAX_EVENT_BYTES = 3_900
 
 PROGRESS_PREFIX = b'{"type":"progress",'
 LOG_PREFIX = b'{"type":"log",'
+OUTPUT_PREFIX = b'{"type":"output",'
 """How events of these types begin: the type is always the first field."""
 
 _OUTPUT_HEAD = b'{"type":"output","output":'

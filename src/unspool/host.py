@@ -23,6 +23,8 @@ from unspool import events
 from unspool.config import Settings
 from unspool.errors import ModelFileError, SpoolUnavailable, StaleAttempt
 from unspool.events import TaskCode
+from unspool.metrics import WorkerState
+from unspool.observer import Observer
 from unspool.spool import Spool
 from unspool.spool.base import Claim
 from unspool.states import Status
@@ -101,12 +103,19 @@ class Host:
     Args:
         file: the model file.
         worker_environment: variables of the workers, beside those of this process.
+        observer: is told what becomes of workers, and says how attempts are traced.
     """
 
     def __init__(
-        self, spool: Spool, file: str, settings: Settings, worker_environment: Mapping[str, str] | None = None
+        self,
+        spool: Spool,
+        file: str,
+        settings: Settings,
+        worker_environment: Mapping[str, str] | None = None,
+        observer: Observer | None = None,
     ) -> None:
         self._worker_environment = worker_environment
+        self._observer = observer or Observer()
         self._spool = spool
         self._file = file
         self._settings = settings
@@ -171,6 +180,14 @@ class Host:
         """Every model of the file and how it does."""
         return {model: _state(replicas) for model, replicas in self._replicas.items()}
 
+    def workers(self) -> list[WorkerState]:
+        """Every worker's place, as it stands."""
+        return [
+            WorkerState(model, number, replica.worker.pid if replica.worker else None, replica.ready, len(replica.runs))
+            for model, replicas in self._replicas.items()
+            for number, replica in enumerate(replicas)
+        ]
+
     # Keeping workers
 
     async def _keep(
@@ -209,6 +226,7 @@ class Host:
         await worker.load(replica.info.id)
         replica.ready, replica.failed, replica.failed_loads = True, False, 0
         took_s = round(self._loop.time() - began, 2)
+        self._observer.worker_ready(replica.info.id, took_s)
         _log.info("a model is ready", model=replica.info.id, pid=worker.pid, took_s=took_s)
         for run in replica.runs.values():
             self._send(run)
@@ -220,6 +238,8 @@ class Host:
         Returns whether it was ended on purpose, for the sake of a run that did not stop.
         """
         was_ready, replica.ready, replica.worker, replica.cause = replica.ready, False, None, cause
+        if not self._stopping.is_set():
+            self._observer.worker_ended(replica.info.id, loaded=was_ready)
         replica.failed = not was_ready and replica.failed_loads >= self._settings.load_attempts
         sent = [run for run in replica.runs.values() if run.sent]
         on_purpose = any(run.stopping for run in sent)
@@ -306,7 +326,8 @@ class Host:
         run.forget_timers()
         if run.run_timeout_s is not None:
             run.timers.append(self._loop.call_later(run.run_timeout_s, self._stop, run, Status.TIMEOUT))
-        run.replica.worker.run(run.id, run.attempt, run.input, run.base64_output)
+        traceparent = self._observer.traceparent(run.id)
+        run.replica.worker.run(run.id, run.attempt, run.input, run.base64_output, traceparent)
 
     def _find(self, claim: Claim) -> _Run | None:
         for replica in self._all_replicas():

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import logging
 import os
+import resource
 import signal
 import socket
-import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import structlog
@@ -18,6 +18,7 @@ from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server.embed import Server as GranianServer
 
+from unspool import __version__
 from unspool.api.app import App
 from unspool.api.auth import Auth
 from unspool.api.files import Downloads
@@ -29,15 +30,21 @@ from unspool.errors import Unavailable, UnspoolError
 from unspool.files.config import WorkerFiles
 from unspool.files.storage import SWEEP_INTERVAL_S, Storage, local_url
 from unspool.host import Host
+from unspool.log_lines import log_lines
+from unspool.metrics import Metrics
+from unspool.observer import Observer, Observers
 from unspool.retention import Retention
 from unspool.spool import Spool, open_spool
 from unspool.spool.keys import new_text
 from unspool.views import Views
 from unspool.webhooks import Deliverer
+from unspool.worker import tracing
 
 CONNECTION_BUFFER_BYTES = 64 * 1024
 """What the HTTP server keeps for a client that does not read, beside the socket's own buffer. Also the longest head of
 a request."""
+LAST_SPANS_S = 2.0
+"""How long a stop waits for the collector of traces."""
 
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 """Addresses to listen on that are none to be reached at, and what is."""
@@ -59,26 +66,43 @@ async def serve(file: str, settings: Settings, on_listening: Callable[[str, str 
     """
     _calm_collector()
     _share_one_core()
+    _allow_many_connections()
     url = f"sqlite:///{settings.data_dir.absolute() / 'unspool.db'}"
-    spool = await open_spool(url, lease_s=settings.lease_s)
+    metrics = Metrics(__version__)
+    observer = Observers(metrics, log_lines(settings.log_level), *_traces())
+    spool = await open_spool(url, lease_s=settings.lease_s, observer=observer)
+    metrics.listen = spool.listen
     try:
-        await _serve(spool, file, settings, on_listening)
+        await _serve(spool, file, settings, on_listening, metrics, observer)
     finally:
         await spool.close()
+        await asyncio.to_thread(tracing.shut_down, LAST_SPANS_S)
 
 
-async def _serve(spool: Spool, file: str, settings: Settings, on_listening: Callable[[str, str | None], None]) -> None:
+async def _serve(
+    spool: Spool,
+    file: str,
+    settings: Settings,
+    on_listening: Callable[[str, str | None], None],
+    metrics: Metrics,
+    observer: Observer,
+) -> None:
     key = (settings.api_key or _kept_key(settings.data_dir)) if settings.auth == "on" else None
     auth = await Auth.open(spool, settings, key)
     address = _resolve(settings.host, settings.port)
     worker_files = _worker_files(settings, address[1])
     storage = Storage(worker_files.storage_url, worker_files.retention_s)
     _open(storage, settings)
-    host, viewers = Host(spool, file, settings, worker_files.environment()), Viewers(spool, settings)
+    host = Host(spool, file, settings, worker_files.environment(), observer)
+    viewers = Viewers(spool, settings, observer)
     starting = asyncio.create_task(host.start())
     catalog = Catalog(spool, starting)
     await catalog.refresh()
     views = Views(spool, auth.stream_token)
+
+    async def scrape(accept: str) -> tuple[bytes, str]:
+        return metrics.render(accept, await spool.waiting(), host.workers())
+
     retention = Retention(spool, settings, storage.delete_of_all)
     app = App(
         spool,
@@ -89,12 +113,13 @@ async def _serve(spool: Spool, file: str, settings: Settings, on_listening: Call
         settings,
         host.models,
         retention,
+        scrape,
         downloads=Downloads(storage, settings),
         media=Media(storage, auth, await spool.secret(), settings),
     )
     stop = _stop_signals()
     http = _Http(app, settings, address)
-    delivering = asyncio.create_task(Deliverer(spool, views, settings).run())
+    delivering = asyncio.create_task(Deliverer(spool, views, settings, on_outcome=observer.delivered).run())
     lasting = (
         viewers.drop_stalled(),
         catalog.keep_fresh(),
@@ -188,6 +213,26 @@ def _share_one_core() -> None:
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
+def _traces() -> list[Observer]:
+    if not tracing.wanted():
+        return []
+    if not tracing.installed():
+        _log.warning('traces are asked for, but OpenTelemetry is missing: pip install "unspool[otel]"')
+        return []
+    from unspool.traces import Traces
+
+    return [Traces(__version__)]
+
+
+def _allow_many_connections() -> None:
+    """Each connection is an open file: lets us have as many as the system allows at all."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    _log.debug("files that may be open", now=resource.getrlimit(resource.RLIMIT_NOFILE)[0], before=soft)
+
+
 async def _watch_abandoned(spool: Spool, viewers: Viewers) -> None:
     """Predictions that die with their last viewer lost all of them when the server went down."""
     for prediction in await spool.unfinished():
@@ -250,7 +295,9 @@ class _Http:
             websockets=False,
             backlog=4096,
             backpressure=1_000_000,
-            http1_settings=HTTP1Settings(max_buffer_size=CONNECTION_BUFFER_BYTES),
+            http1_settings=HTTP1Settings(
+                header_read_timeout=int(settings.header_timeout_s * 1000), max_buffer_size=CONNECTION_BUFFER_BYTES
+            ),
             log_level=LogLevels.error,
         )
         self._serving: asyncio.Future[None]
@@ -284,21 +331,3 @@ def _resolve(host: str, port: int) -> tuple[str, int]:
     with socket.create_server(address[:2], family=family) as listening:
         found: tuple[str, int] = listening.getsockname()[:2]
     return found
-
-
-def configure_logging() -> None:
-    """One line per event on stderr: readable at a terminal, JSON elsewhere."""
-    renderer: structlog.typing.Processor = structlog.processors.JSONRenderer()
-    if sys.stderr.isatty():
-        renderer = structlog.dev.ConsoleRenderer()
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            renderer,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )

@@ -24,12 +24,16 @@ from support.server import KEY, Server
 from unspool.api.app import BASES, App, Endpoint
 from unspool.api.auth import Auth
 from unspool.api.description import operation_of
+from unspool.api.files import Downloads
+from unspool.api.media import Media
 from unspool.api.models import Catalog
 from unspool.api.openapi import PER_MODEL
 from unspool.api.stream import Viewers
 from unspool.config import Settings
+from unspool.files.storage import Storage, local_url
 from unspool.spool import open_spool
 from unspool.types import ModelInfo
+from unspool.views import Views
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +76,24 @@ async def served(folder: Path) -> tuple[set[tuple[str, str]], list[str], dict[st
         catalog = Catalog(spool, announced)
         await catalog.refresh()
         options = Settings(data_dir=folder)
-        app = App(spool, catalog, Auth(KEY, await spool.secret()), Viewers(spool, options), options, dict)
+        auth = await Auth.open(spool, options, KEY)
+        storage = Storage(local_url(folder / "files"), retention_s=3600)
+
+        async def scrape(accept: str) -> tuple[bytes, str]:
+            return b"", "text/plain"
+
+        app = App(
+            spool,
+            catalog,
+            auth,
+            Viewers(spool, options),
+            Views(spool, auth.stream_token),
+            options,
+            dict,
+            scrape=scrape,
+            downloads=Downloads(storage, options),
+            media=Media(storage, auth, await spool.secret(), options),
+        )
         found, undescribed = set(), []
         for route in app.routes:
             assert isinstance(route.endpoint, Endpoint)
@@ -80,7 +101,7 @@ async def served(folder: Path) -> tuple[set[tuple[str, str]], list[str], dict[st
                 found.add((method, route.path))
                 if operation_of(handler) is None:
                     undescribed.append(f"{method} {route.path}")
-        return found, undescribed, app.describe("http://test")
+        return found, undescribed, await app.describe("http://test")
     finally:
         await spool.close()
 

@@ -22,6 +22,7 @@ WIRE = {
     "unknown_model": 404,
     "idempotency_mismatch": 409,
     "conflict": 409,
+    "request_timeout": 408,
     "too_large": 413,
     "unsupported_media_type": 415,
     "rate_limited": 429,

@@ -42,7 +42,7 @@ INFO = ModelInfo(
 
 TO_WORKER: list[tuple[Frame, bytes]] = [
     (Load("m"), b"\x00\x00\x00\x08\x92\xa4Load\xa1m"),
-    (Start("p", 2, b"{}"), b"\x00\x00\x00\x0f\x95\xa5Start\xa1p\x02\xc4\x02{}\xc2"),
+    (Start("p", 2, b"{}", False, "00-"), b"\x00\x00\x00\x13\x96\xa5Start\xa1p\x02\xc4\x02{}\xc2\xa300-"),
     (Stop("p", 2, Status.TIMEOUT), b"\x00\x00\x00\x11\x94\xa4Stop\xa1p\x02\xa7timeout"),
     (Shutdown(), b"\x00\x00\x00\x0a\x91\xa8Shutdown"),
 ]
@@ -50,8 +50,9 @@ TO_HOST: list[tuple[Frame, bytes]] = [
     (
         Described([INFO]),
         (
-            b"\x00\x00\x00\x65\x92\xa9Described\x91\x88\xa2id\xa1m\xa6schema\x80\xa7streams\x92\xa3log\xa6output"
+            b"\x00\x00\x00\x7b\x92\xa9Described\x91\x8a\xa2id\xa1m\xa6schema\x80\xa7streams\x92\xa3log\xa6output"
             b"\xa6readme\xa1R\xa5slots\x01\xa8replicas\x02\xacmax_attempts\x03\xadrun_timeout_s\xc0"
+            b"\xa8category\xa5other\xa5price\x00"
         ),
     ),
     (BadFile("no"), b"\x00\x00\x00\x0c\x92\xa7BadFile\xa2no"),

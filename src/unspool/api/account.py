@@ -169,7 +169,7 @@ class Account:
         return await self._auth.owner(request)
 
     async def _said(self, request: Request, fields: Fields) -> dict[str, Any]:
-        return fields.of_body(await json_object(request, self._settings.max_body_bytes))
+        return fields.of_body(await json_object(request, self._settings))
 
     # Price
 

@@ -20,7 +20,8 @@ from starlette.types import Receive, Scope, Send
 
 from unspool.api.account import Account
 from unspool.api.auth import Auth
-from unspool.api.description import bare, described, obj
+from unspool.api.body import discard_body
+from unspool.api.description import bare, content, described, obj
 from unspool.api.docs import Docs
 from unspool.api.files import Downloads
 from unspool.api.history import History
@@ -28,25 +29,30 @@ from unspool.api.media import Media
 from unspool.api.models import Catalog, Models
 from unspool.api.openapi import PER_MODEL, describe
 from unspool.api.predictions import Predictions
-from unspool.api.responses import Answer, Headers, Json, error_answer
+from unspool.api.responses import Answer, Headers, Json, Text, error_answer
 from unspool.api.stream import Viewers
 from unspool.api.webhooks import Webhooks
 from unspool.config import Settings
 from unspool.errors import (
+    BadJson,
     ClientError,
     Internal,
     MethodNotAllowed,
     NotFound,
+    RequestTimeout,
     SpoolUnavailable,
     Unavailable,
     UnknownPrediction,
 )
 from unspool.model import RESERVED_SEGMENTS
+from unspool.observer import Origin, origin
 from unspool.retention import Retention
 from unspool.spool import Spool
 from unspool.views import Views
 
 Handler = Callable[[Request], Awaitable[Answer]]
+Scrape = Callable[[str], Awaitable[tuple[bytes, str]]]
+"""Takes an `Accept` header; returns the metrics as text, and its content type."""
 
 _EXPOSED = (
     b"x-prediction-id, x-request-id, content-location, retry-after, accept-ranges, content-range, content-length, "
@@ -88,6 +94,7 @@ class Endpoint:
         """An ASGI application."""
         request = Request(scope, receive)
         request_id = secrets.token_hex(8)
+        origin.set(Origin(request_id, scope["headers"]))
         extra: Headers = [(b"x-request-id", request_id.encode()), *self._cors(request)]
         try:
             answer = await self._handle(request, extra)
@@ -96,13 +103,18 @@ class Endpoint:
             if error.http_status >= 500 and error.__cause__ is not None:
                 cause = str(error.__cause__).partition("\n")[0]
                 _log.warning("a request failed", request_id=request_id, path=scope["path"], cause=cause)
+            if isinstance(error, RequestTimeout):
+                extra.append((b"connection", b"close"))
+            elif request.method in ("POST", "PUT") and "expect" not in request.headers:
+                await discard_body(request)
         except UnknownPrediction:
             answer = error_answer(NotFound("There is no such prediction any more: it was deleted meanwhile."))
         except SpoolUnavailable as error:
             answer = error_answer(Unavailable(f"{error} Try again."))
             _log.warning("the spool is not available", request_id=request_id, cause=str(error))
         except ClientDisconnect:
-            return
+            answer = error_answer(BadJson("The body broke off, or is not framed as its headers say."))
+            extra.append((b"connection", b"close"))
         except Exception:
             _log.exception("a request failed", request_id=request_id, path=scope["path"])
             answer = error_answer(Internal("The server failed. Its log has the details under this X-Request-Id."))
@@ -151,6 +163,7 @@ class App:
     Args:
         health: tells how each model does, by id; empty while the models are not known yet.
         retention: deletes predictions; its default knows of no files.
+        scrape: the metrics; without it there are none.
     """
 
     def __init__(
@@ -163,11 +176,14 @@ class App:
         settings: Settings,
         health: Callable[[], Mapping[str, str]],
         retention: Retention | None = None,
+        scrape: Scrape | None = None,
         *,
         downloads: Downloads,
         media: Media,
     ) -> None:
         self._auth = auth
+        self._scrape = scrape if settings.metrics != "off" else None
+        self._metrics_are_open = settings.metrics == "open"
         self._catalog = catalog
         self._health = health
         self._cors_origins = settings.cors_origins
@@ -182,6 +198,7 @@ class App:
         self.routes = [
             self._route("/health/live", GET=self._live),
             self._route("/health/ready", GET=self._ready),
+            *([] if self._scrape is None else [self._route("/metrics", GET=self._metrics)]),
             *self._of_docs(Docs(auth, settings, self.describe)),
             *self._of_models(Models(catalog, auth, settings)),
             *self._of_account(Account(spool, catalog, auth, settings)),
@@ -218,9 +235,9 @@ class App:
             self._answered.clear()
             await self._answered.wait()
 
-    def describe(self, server: str) -> dict[str, Any]:
+    async def describe(self, server: str) -> dict[str, Any]:
         """The OpenAPI document of this application, as it is reached at the base URL `server`."""
-        return describe(self.routes, _handlers, self._catalog.infos(), server)
+        return describe(self.routes, _handlers, await self._catalog.infos(), server)
 
     def _of_docs(self, docs: Docs) -> list[Route]:
         return [
@@ -306,6 +323,18 @@ class App:
             return await handler(request)
 
         return accept
+
+    @described(
+        summary="Metrics for Prometheus",
+        tag="Health",
+        details="Who may read them is a setting (`UNSPOOL_METRICS`).",
+        answers={200: content({"text/plain": {"type": "string"}, "application/openmetrics-text": {"type": "string"}})},
+    )
+    async def _metrics(self, request: Request) -> Answer:
+        if not self._metrics_are_open:
+            await self._auth.owner(request)
+        assert self._scrape is not None
+        return Text(*await self._scrape(request.headers.get("accept", "")))
 
     @described(summary="Whether the server runs", tag="Health", security="none", answers={200: bare(_LIVE)})
     async def _live(self, request: Request) -> Answer:

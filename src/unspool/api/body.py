@@ -1,38 +1,52 @@
-"""JSON that clients send: read within limits, and refused with a reason when it is not what it should be."""
+"""Reading the body of a request within limits of size and time, and as JSON: refused with a reason when it is not
+what it should be."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
-from typing import Any
+from collections.abc import AsyncIterator
+from contextlib import aclosing, suppress
+from typing import Any, Final
 
 import msgspec
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
-from unspool.errors import BadJson, TooLarge, UnsupportedMediaType
+from unspool.config import Settings
+from unspool.errors import BadJson, RequestTimeout, TooLarge, UnsupportedMediaType
 
 INPUTS = 'The body must be a JSON object with the model\'s inputs, such as {"prompt": "…"}.'
+DISCARD_BYTES: Final = 16 * 1024 * 1024
+DISCARD_S: Final = 5.0
 
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 _STRINGS = re.compile(rb'"(?:[^"\\]++|\\.)*+"(\s*+:)?')
 
 
-async def json_object(request: Request, max_bytes: int, expected: str = "The body must be a JSON object.") -> Any:
+async def json_object(
+    request: Request,
+    settings: Settings,
+    expected: str = "The body must be a JSON object.",
+    max_bytes: int | None = None,
+) -> Any:
     """The body, a `dict`; an empty body is an empty one.
 
     Args:
         expected: what to say when it is JSON but no object.
+        max_bytes: the limit, if not `max_body_bytes`.
 
     Raises:
         UnsupportedMediaType: it is declared as something else than JSON.
-        TooLarge: it has more than `max_bytes`.
+        TooLarge: it has more than it may have.
+        RequestTimeout: it comes too slowly.
         BadJson: it is not a JSON object.
     """
     kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     if kind != "application/json" and not kind.endswith("+json"):
         raise UnsupportedMediaType(f"Send JSON with 'Content-Type: application/json', not {kind[:100]!r}.")
-    body = await read_body(request, max_bytes)
+    body = await read_body(request, settings, max_bytes or settings.max_body_bytes)
     if not body:
         return {}
     try:
@@ -47,23 +61,63 @@ async def json_object(request: Request, max_bytes: int, expected: str = "The bod
     return value
 
 
-async def read_body(request: Request, max_bytes: int) -> bytes:
+async def read_body(request: Request, settings: Settings, max_bytes: int) -> bytes:
     """The whole body.
 
     Raises:
         TooLarge: it has more than `max_bytes`.
+        RequestTimeout: it comes too slowly.
+    """
+    chunks = [chunk async for chunk in body_chunks(request, settings, max_bytes)]
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+async def body_chunks(request: Request, settings: Settings, max_bytes: int) -> AsyncIterator[bytes]:
+    """The body piece by piece, for those who do not want it in memory.
+
+    It may take `body_timeout_s` and, beyond that, as long as its size takes at `min_body_bytes_per_s`: a large upload
+    over a thin line goes through, while a client that sends a byte now and then is let go.
+
+    Raises:
+        TooLarge: it has more than `max_bytes`.
+        RequestTimeout: it comes too slowly.
     """
     too_large = TooLarge(f"The body is larger than {max_bytes} bytes, which is as much as this server takes.")
     declared = request.headers.get("content-length", "0")
     if declared.isdigit() and int(declared) > max_bytes:
         raise too_large
-    chunks, size = [], 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > max_bytes:
-            raise too_large
-        chunks.append(chunk)
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    loop = asyncio.get_running_loop()
+    begin, size = loop.time(), 0
+    async with aclosing(request.stream()) as stream:
+        while True:
+            allowed_s = settings.body_timeout_s + size / settings.min_body_bytes_per_s
+            try:
+                async with asyncio.timeout_at(begin + allowed_s):
+                    chunk = await anext(stream, None)
+            except TimeoutError:
+                raise RequestTimeout(
+                    f"The body was not here after {allowed_s:g} s. Send it again, or over a faster connection."
+                ) from None
+            if chunk is None:
+                return
+            size += len(chunk)
+            if size > max_bytes:
+                raise too_large
+            yield chunk
+
+
+async def discard_body(request: Request) -> None:
+    """Reads what a refused request still sends, within limits.
+
+    Who is still sending when we hang up may never see the answer: a proxy turns it into 502.
+    """
+    size = 0
+    with suppress(TimeoutError, ClientDisconnect, RuntimeError):
+        async with asyncio.timeout(DISCARD_S):
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size > DISCARD_BYTES:
+                    return
 
 
 def _refuse_repeated_names(body: bytes, value: dict[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from importlib.resources import files
 from typing import Any
 
@@ -55,7 +55,7 @@ class Docs:
         describe: makes the OpenAPI document, given the base URL of the API.
     """
 
-    def __init__(self, auth: Auth, settings: Settings, describe: Callable[[str], dict[str, Any]]) -> None:
+    def __init__(self, auth: Auth, settings: Settings, describe: Callable[[str], Awaitable[dict[str, Any]]]) -> None:
         self._auth = auth
         self._settings = settings
         self._describe = describe
@@ -75,7 +75,7 @@ class Docs:
         """`GET /openapi.json`."""
         await self._check(request)
         base = (self._settings.public_url or str(request.base_url)).rstrip("/")
-        return Json(self._describe(base), bare=True)
+        return Json(await self._describe(base), bare=True)
 
     @described(
         summary="This description, to read and try",

@@ -106,7 +106,7 @@ class History:
     async def search(self, request: Request) -> Answer:
         """`POST /api/v3/predictions`."""
         owner = await self._owner(request)
-        body = await json_object(request, self._settings.max_body_bytes)
+        body = await json_object(request, self._settings)
         return await self._list(request, owner, LIST.of_body({**LIST.in_query(request), **body}))
 
     @described(
@@ -172,7 +172,7 @@ class History:
     async def delete_many(self, request: Request) -> Answer:
         """`POST /api/v3/predictions/delete`."""
         owner = await self._owner(request)
-        asked = _IDS.of_body(await json_object(request, self._settings.max_body_bytes))
+        asked = _IDS.of_body(await json_object(request, self._settings))
         ids = await self._own(owner, dict.fromkeys(asked["ids"]))
         await self._end(ids)
         return Json({"deleted_count": len(await self._retention.delete(ids))})

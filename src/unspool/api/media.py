@@ -69,7 +69,7 @@ class Media:
     async def ticket(self, request: Request) -> Answer:
         """`POST /api/v3/media/uploads`: a place for a file of this name and size."""
         await self._auth.owner(request)
-        filename, size, content_type = _wish(await json_object(request, MAX_TICKET_BYTES, EXPECTED))
+        filename, size, content_type = _wish(await json_object(request, self._settings, EXPECTED, MAX_TICKET_BYTES))
         self._check_size(size)
         name = upload_name(filename, content_type)
         kind = kinds.content_type_of(name)

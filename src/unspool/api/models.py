@@ -66,6 +66,7 @@ class Catalog:
         self._spool = spool
         self._announced = announced
         self._served: dict[str, ServedModel] = {}
+        self._settled = False
 
     async def refresh(self) -> None:
         """Reads the announcements anew."""
@@ -106,8 +107,12 @@ class Catalog:
                 raise Unavailable("The model file is still being imported. Try again in a moment.")
         return self._served.get(id)
 
-    def infos(self) -> Iterable[ModelInfo]:
-        """Every model."""
+    async def infos(self) -> list[ModelInfo]:
+        """Every model. Waits for the announcement of a server that has just started."""
+        if not self._settled:
+            await asyncio.wait([self._announced], timeout=ANNOUNCEMENT_WAIT_S)
+            await self.refresh()
+            self._settled = self._announced.done()
         return [served.info for served in self._served.values()]
 
     def info(self, id: str) -> ModelInfo | None:
@@ -146,8 +151,8 @@ class Models:
         category = request.query_params.get("category")
         if category is None:
             server = (self._settings.public_url or str(request.base_url)).rstrip("/")
-            return Json([_describe(info, server) for info in self._catalog.infos()])
-        wanted = [info for info in self._catalog.infos() if category in ("", info.category)]
+            return Json([_describe(info, server) for info in await self._catalog.infos()])
+        wanted = [info for info in await self._catalog.infos() if category in ("", info.category)]
         return Json({"items": [dict(zip(IN_CATEGORY, _in_category(info), strict=True)) for info in wanted]})
 
     @described(

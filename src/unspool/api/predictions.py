@@ -132,7 +132,7 @@ class Predictions:
         """`POST /api/v3/{model_id}`, with or without `/stream`."""
         owner = await self._auth.owner(request)
         model_id, streamed = _split_stream(request.path_params["model_id"])
-        body = await json_object(request, self._settings.max_body_bytes, INPUTS)
+        body = await json_object(request, self._settings, INPUTS)
         served = await self._catalog.find(model_id)
         fields = {name: body.pop(name) for name in RESERVED_FIELDS & body.keys()}
         errors = _wrong_fields(fields) + served.check(body)

@@ -16,8 +16,9 @@ from starlette.types import Message, Receive, Send
 from unspool import sse
 from unspool.config import Settings
 from unspool.errors import SpoolUnavailable, UnknownPrediction
+from unspool.observer import Observer
 from unspool.spool import Spool
-from unspool.types import Batch, Cursor, Page
+from unspool.types import START, Batch, Cursor, Page
 
 READ_LIMIT = 1_000
 """Events that a viewer reads at a time. A stalled viewer holds no more than these."""
@@ -211,7 +212,8 @@ class _Begun:
 class Viewers:
     """Everyone who reads a stream of this process."""
 
-    def __init__(self, spool: Spool, settings: Settings) -> None:
+    def __init__(self, spool: Spool, settings: Settings, observer: Observer | None = None) -> None:
+        self._observer = observer or Observer()
         self._spool = spool
         self._settings = settings
         self._loop = asyncio.get_running_loop()
@@ -240,6 +242,8 @@ class Viewers:
         viewer = Viewer(id)
         self._viewers.setdefault(id, set()).add(viewer)
         self._forget_abandoned(id)
+        self._observer.viewer_joined(resumed=after != START)
+        send = self._observer.stream(id, send)
         listening = self._loop.call_later(LISTEN_AFTER_S, viewer.listen, receive)
         try:
             if not self._closed:
@@ -252,6 +256,7 @@ class Viewers:
         finally:
             listening.cancel()
             viewer.stop_listening()
+            self._observer.viewer_left(send, dropped=viewer.leaving == "stalled")
             self._left(viewer, cancel_when_left)
 
     async def _write(self, send: Send, viewer: Viewer, after: Cursor, headers: list[tuple[bytes, bytes]]) -> None:

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from unspool.observer import Observer
 from unspool.spool.base import Spool
 from unspool.spool.keys import Keys
 
 __all__ = ["Spool", "open_keys", "open_spool"]
 
 
-async def open_spool(url: str, *, lease_s: float = 30.0) -> Spool:
+async def open_spool(url: str, *, lease_s: float = 30.0, observer: Observer | None = None) -> Spool:
     """Opens the spool that `url` names: `sqlite:///path/to/file`, or `sqlite:///:memory:` for one that forgets.
 
     Args:
         lease_s: how long a claim holds without being renewed, in seconds.
+        observer: is told what happens to predictions.
 
     Raises:
         ValueError: no spool has this scheme.
@@ -25,7 +27,7 @@ async def open_spool(url: str, *, lease_s: float = 30.0) -> Spool:
     if scheme == "sqlite":
         from unspool.spool.sqlite import SqliteSpool
 
-        return await SqliteSpool.open(rest.removeprefix("/"), lease_s=lease_s)
+        return await SqliteSpool.open(rest.removeprefix("/"), lease_s=lease_s, observer=observer)
     raise ValueError(f"{url!r} names no spool: use sqlite:///path/to/unspool.db")
 
 

@@ -211,6 +211,17 @@ class Spool(Protocol):
         """All predictions without a terminal event, the oldest first."""
         ...
 
+    async def waiting(self) -> dict[str, int]:
+        """How many predictions wait for an attempt, by model. Models for which none waits may be left out."""
+        ...
+
+    def listen(self, id: str, at: Cursor, heard: Callable[[Cursor], None]) -> bool:
+        """For measurements: calls `heard` once, with the cursor of the next event that is appended, at that moment.
+
+        Returns whether it will: only for a prediction that runs, and for a reader who stands at its newest event.
+        """
+        ...
+
     def watch(self, id: str) -> Watch:
         """Wakes its waiter when there may be something new to `read` about a prediction."""
         ...

@@ -297,6 +297,10 @@ class Queues(Generic[W]):
                 " Submit again when some of them have started, or cancel some."
             )
 
+    def waiting(self) -> dict[str, int]:
+        """How many wait, by model."""
+        return {model: len(queue) for model, queue in self._queues.items()}
+
     def put(self, item: W) -> int:
         """See `Queue.put`."""
         self._waiting[item.owner] += 1

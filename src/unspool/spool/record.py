@@ -6,12 +6,13 @@ Turns them into rows and journal lines, and back. Knows no driver.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
 import msgspec
 
+from unspool.observer import Origin
 from unspool.spool.live import Log, News
 from unspool.spool.queue import Waiting
 from unspool.states import Status
@@ -19,6 +20,8 @@ from unspool.types import Batch, Cursor, Prediction, Submission
 
 PART_BYTES = 256 * 1024
 """More than this of one attempt goes into several rows."""
+
+_NO_ORIGIN = Origin()
 
 Row = Mapping[str, Any]
 """A row of `predictions`, by column name."""
@@ -85,6 +88,7 @@ class Entry(Waiting):
         "cancel_requested",
         "created_at_ns",
         "created_event",
+        "ear",
         "ended",
         "ending",
         "failures",
@@ -94,6 +98,7 @@ class Entry(Waiting):
         "log",
         "loose",
         "lost_attempt",
+        "origin",
         "pin",
         "running",
         "seq",
@@ -131,6 +136,10 @@ class Entry(Waiting):
         """How many of `loose` the journal has."""
         self.pin: int | None = None
         """The first journal row that this prediction would need after a crash."""
+        self.ear: Callable[[Batch], None] | None = None
+        """Called with what is said, until it takes itself away. For measurements."""
+        self.origin = _NO_ORIGIN
+        """Until it is durable: the request that asked for it."""
         self.stored: asyncio.Future[None] | None = None
         """While its submit is being made durable."""
 
@@ -213,7 +222,10 @@ class Entry(Waiting):
 
     def say(self, attempt: int, said: Sequence[bytes]) -> None:
         """Adds events to the log and to what the file does not have yet."""
-        self.loose.append(self.log.append(attempt, said))
+        batch = self.log.append(attempt, said)
+        self.loose.append(batch)
+        if self.ear is not None:
+            self.ear(batch)
 
     def move_unjournaled(self, records: list[State | Said]) -> None:
         """Adds to `records` the events that the journal does not have."""

@@ -32,6 +32,7 @@ from unspool import events as event
 from unspool import states
 from unspool.errors import BadCursor, IdempotencyMismatch, SpoolUnavailable, StaleAttempt, UnknownPrediction
 from unspool.events import TaskCode
+from unspool.observer import Observer, Origin, origin
 from unspool.spool.archive import Archive
 from unspool.spool.base import Claim, Spoken, Submitted
 from unspool.spool.deliveries import target_of
@@ -98,21 +99,30 @@ class SqliteSpool:
     """See `unspool.spool.base.Spool` for what each method promises."""
 
     @classmethod
-    async def open(cls, path: str, *, lease_s: float = 30.0, clock: Callable[[], int] = time.time_ns) -> SqliteSpool:
+    async def open(
+        cls,
+        path: str,
+        *,
+        lease_s: float = 30.0,
+        clock: Callable[[], int] = time.time_ns,
+        observer: Observer | None = None,
+    ) -> SqliteSpool:
         """Opens the file, making it if needed; `:memory:` for a spool that forgets.
 
         Args:
             clock: the time in nanoseconds since the Unix epoch.
+            observer: is told what happens to predictions.
 
         Raises:
             SpoolUnavailable: another server has the file open, or it cannot be read or written.
         """
-        spool = cls(SqliteFile(path), lease_s, clock)
+        spool = cls(SqliteFile(path), lease_s, clock, observer or Observer())
         await spool._recover()
         return spool
 
-    def __init__(self, file: SqliteFile, lease_s: float, clock: Callable[[], int]) -> None:
+    def __init__(self, file: SqliteFile, lease_s: float, clock: Callable[[], int], observer: Observer) -> None:
         self.lease_s = lease_s
+        self._observer = observer
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._news = News()
@@ -170,6 +180,7 @@ class SqliteSpool:
         position = self._queues.put(entry)
         entry.created_event = event.created(submission.id, position)
         entry.stored = self._loop.create_future()
+        entry.origin = origin.get()
         if submission.idempotency_key is not None:
             self._idempotent[submission.owner, submission.idempotency_key] = entry
         self._pending.submitted.append(entry)
@@ -179,10 +190,11 @@ class SqliteSpool:
     def _stored(self, entry: Entry) -> None:
         self._entries[entry.submission.id] = entry
         entry.log.append(0, [entry.created_event])
+        self._observer.submitted(entry.prediction(), entry.origin)
         self._may_be_claimed(entry)
         if entry.stored is not None and not entry.stored.done():
             entry.stored.set_result(None)
-        entry.stored = None
+        entry.stored, entry.origin = None, Origin()
 
     def _may_be_claimed(self, entry: Entry) -> None:
         self._queues.may_be_taken(entry)
@@ -240,7 +252,15 @@ class SqliteSpool:
         self._running[entry.submission.id] = entry
         self._show_when_durable(entry)
         self._say(entry, entry.attempt, [event.started(entry.attempt)])
-        return entry.prediction()
+        entry.ear = lambda batch: self._hear_output(entry, batch)
+        prediction = entry.prediction()
+        self._observer.claimed(prediction)
+        return prediction
+
+    def _hear_output(self, entry: Entry, batch: Batch) -> None:
+        if any(said.startswith(event.OUTPUT_PREFIX) for said in batch.events):
+            entry.ear = None
+            self._observer.first_output(entry.prediction())
 
     def _say(self, entry: Entry, attempt: int, said: Sequence[bytes]) -> None:
         """Adds events that may become durable a little later."""
@@ -360,9 +380,10 @@ class SqliteSpool:
         del self._entries[id]
         self._forget_key(entry)
         self._remember(entry)
-        entry.ended = None
+        entry.ended = entry.ear = None
         if not ended.done():
             ended.set_result(None)
+        self._observer.ended(entry.prediction())
 
     def _forget_key(self, entry: Entry) -> None:
         key = (entry.submission.owner, entry.submission.idempotency_key or "")
@@ -395,7 +416,8 @@ class SqliteSpool:
         self._runs_no_more(entry)
         entry.status = states.after(entry.status, Change.LOSE)
         entry.failures += counted
-        entry.lost_attempt = entry.attempt
+        entry.lost_attempt, entry.ear = entry.attempt, None
+        self._observer.lost(entry.prediction(), cause)
         if entry.cancel_requested:
             cancelled = event.cancelled(entry.submission.id)
             return self._end(entry, entry.attempt + 1, Status.CANCELLED, cancelled)
@@ -528,6 +550,23 @@ class SqliteSpool:
         """See `Spool.unfinished`."""
         return [entry.prediction() for entry in sorted(self._entries.values(), key=lambda entry: entry.seq)]
 
+    async def waiting(self) -> dict[str, int]:
+        """See `Spool.waiting`."""
+        return self._queues.waiting()
+
+    def listen(self, id: str, at: Cursor, heard: Callable[[Cursor], None]) -> bool:
+        """See `Spool.listen`."""
+        entry = self._running.get(id)
+        if entry is None or entry.ear is not None or entry.log.last != at:
+            return False
+
+        def hear(batch: Batch) -> None:
+            entry.ear = None
+            heard(batch.last)
+
+        entry.ear = hear
+        return True
+
     def watch(self, id: str) -> LocalWatch:
         """See `Spool.watch`."""
         entry = self._entries.get(id)
@@ -601,8 +640,9 @@ class SqliteSpool:
         self._write(commit)
 
     def _write(self, commit: _Commit) -> None:
+        began = time.perf_counter()
         written = self._file.commit(commit.transaction)
-        written.add_done_callback(lambda done: self._committed(commit, done))
+        written.add_done_callback(lambda done: self._committed(commit, done, time.perf_counter() - began))
 
     def _pack(self, commit: _Commit) -> None:
         transaction = commit.transaction
@@ -661,7 +701,7 @@ class SqliteSpool:
         pins = (entry.pin for entry in self._entries.values() if entry.pin is not None)
         return min(pins, default=self._next_journal_id)
 
-    def _committed(self, commit: _Commit, done: asyncio.Future[None]) -> None:
+    def _committed(self, commit: _Commit, done: asyncio.Future[None], seconds: float) -> None:
         if self._closed:
             return
         error = done.exception()
@@ -670,6 +710,7 @@ class SqliteSpool:
             return
         if error is not None:
             raise error
+        self._observer.committed(seconds)
         if self._failing is not None:
             _log.info("the spool can write again")
             self._failing = None
@@ -692,6 +733,7 @@ class SqliteSpool:
             what = "the spool cannot write; it refuses new predictions and tries again"
             _log.error(what, error=str(error), path=self._file.path)
         self._failing = error
+        self._observer.commit_failed()
         for entry in commit.submitted:
             self._queues.remove(entry)
             self._forget_key(entry)

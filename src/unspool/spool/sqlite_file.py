@@ -210,7 +210,7 @@ class SqliteFile:
 
     def _open(self, exclusive: bool) -> None:
         if not self._in_memory:
-            Path(self.path).parent.mkdir(parents=True, exist_ok=True)
+            Path(self.path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             if exclusive:
                 self._acquire_lock()
         self._writing = self._connect()

@@ -23,6 +23,8 @@ class Job:
     run: Run
 
     def __init__(self) -> None:
+        self.traceparent = ""
+        """The attempt's span, if it is traced."""
         self.thread_id: int | None = None
         self.tasks: set[asyncio.Task[Any]] = set()
         """What goes on for it in the event loop."""

@@ -40,7 +40,7 @@ from unspool.events import TaskCode
 from unspool.files.file import may_hold_files
 from unspool.model import Cancelled, Model, Run, current_run, find_models
 from unspool.states import Status
-from unspool.worker import capture
+from unspool.worker import capture, tracing
 from unspool.worker.files import Job, RunFiles, forget
 from unspool.worker.messages import public_message
 from unspool.worker.protocol import (
@@ -66,6 +66,8 @@ from unspool.worker.protocol import (
 HEARTBEAT_S = 5.0
 INTERRUPT_AFTER_S = 0.3
 """A synchronous model that has not noticed a stop by then has `Cancelled` raised wherever it is."""
+LAST_SPANS_S = 0.5
+"""How long a worker that is told to leave may take to send its spans."""
 MAX_UNSENT_EVENTS = 100_000
 """A model that is so far ahead of its host waits."""
 TURN_BYTES = 1024 * 1024
@@ -101,6 +103,8 @@ class Worker:
         threading.Thread(target=self._obey, name="control", daemon=True).start()
         threading.Thread(target=self._write, name="writer", daemon=True).start()
         capture.install(self._only_run)
+        if tracing.wanted() and tracing.installed():
+            tracing.install(lambda text: capture.to_server(f"opentelemetry: {text}\n"))
         models = self._import(file)
         self._send(Described([declared.info() for declared in models]))
         wanted = self._to_load.get()
@@ -147,14 +151,15 @@ class Worker:
     def _obey(self) -> None:
         splitter = Splitter()
         heartbeat_at = 0.0
+        poll = select.poll()  # `select` takes no descriptor above 1023, and a busy host's are higher
+        poll.register(self._control, select.POLLIN)
         while True:
             now = time.monotonic()
             if now >= heartbeat_at:
                 self._send(Heartbeat())
                 heartbeat_at = now + HEARTBEAT_S
             wake_at = min([heartbeat_at, *(at for at, _ in self._interrupts)])
-            readable, _, _ = select.select([self._control], [], [], max(0, wake_at - now))
-            if readable:
+            if poll.poll(max(0, wake_at - now) * 1000):
                 data = self._control.recv(1 << 20)
                 if not data:
                     os._exit(0)
@@ -170,11 +175,13 @@ class Worker:
         elif isinstance(order, Load):
             self._to_load.put(order.model)
         else:
+            tracing.shut_down(LAST_SPANS_S)
             os._exit(0)
 
     def _start(self, order: Start) -> None:
         key = (order.id, order.attempt)
         job = self._jobs[key] = self._files.job(order.id, order.attempt, self._emitter(key), order.base64_output)
+        job.traceparent = order.traceparent
         if _is_async(self._call):
             self._loop.call_soon_threadsafe(self._start_task, key, job, order.input)
         else:
@@ -213,7 +220,9 @@ class Worker:
 
     def _run_in_slot(self, key: _Key, job: Job, input: bytes) -> None:
         job.thread_id = threading.get_ident()
-        finished = copy_context().run(self._attempt_sync, job, input)
+        context = copy_context()
+        context.run(tracing.enter, job.traceparent)
+        finished = context.run(self._attempt_sync, job, input)
         self._finish(key, job, finished)
 
     def _attempt_sync(self, job: Job, input: bytes) -> Finished:
@@ -237,6 +246,7 @@ class Worker:
             task.cancel()
 
     async def _run_in_loop(self, key: _Key, job: Job, input: bytes) -> None:
+        tracing.enter(job.traceparent)
         current_run.set(job.run)
         try:
             finished = await self._attempt_async(job, input)

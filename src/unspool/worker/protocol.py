@@ -42,6 +42,8 @@ class Start(Frame, frozen=True):
     input: bytes
     base64_output: bool = False
     """Output files go out as base64."""
+    traceparent: str = ""
+    """The attempt's span, as W3C trace context has it; empty if it is not traced."""
 
 
 class Stop(Frame, frozen=True):

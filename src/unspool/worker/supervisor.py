@@ -151,9 +151,9 @@ class WorkerProcess:
         self._events.close()
         return self._cause
 
-    def run(self, id: str, attempt: int, input: bytes, base64_output: bool = False) -> None:
+    def run(self, id: str, attempt: int, input: bytes, base64_output: bool = False, traceparent: str = "") -> None:
         """Starts a run in a free slot."""
-        self._send(Start(id, attempt, input, base64_output))
+        self._send(Start(id, attempt, input, base64_output, traceparent))
 
     def stop(self, order: Stop) -> None:
         """Asks a run to end."""
