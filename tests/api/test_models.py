@@ -164,6 +164,13 @@ def test_inputs_that_only_pydantic_can_check_fail_with_1401(make_server: MakeSer
     assert client.finished(client.submit("inputs/validator", even={"number": 4})["id"])["outputs"] == [4]
 
 
+def test_a_model_does_not_see_the_api_key_of_the_server(make_server: MakeServer):
+    server = make_server("mistakes.py")
+    client = server.client()
+    prediction = client.finished(client.submit("mistakes/curious")["id"])
+    assert prediction["outputs"] == [False]
+
+
 def test_no_secret_of_the_server_is_in_an_error(make_server: MakeServer) -> None:
     client = make_server("mistakes.py", TEST_PASSWORD="correct-horse-battery").client()
     message, _ = fails(client, "mistakes/leaks")

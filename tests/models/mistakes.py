@@ -54,3 +54,9 @@ def strange() -> list[Any]:
 def leaks() -> None:
     """Puts a secret of its environment into an exception."""
     raise RuntimeError(f"cannot log in with {os.environ['TEST_PASSWORD']}")
+
+
+@model("mistakes/curious")
+def curious() -> bool:
+    """Whether the server's API key is in its environment."""
+    return "UNSPOOL_API_KEY" in os.environ

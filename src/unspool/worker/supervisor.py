@@ -44,6 +44,9 @@ MAX_UNREAD = 1_000
 LAST_WORDS_S = 1.0
 """How long what a dead worker has said may take to arrive."""
 
+KEPT_FROM_WORKERS = {"UNSPOOL_API_KEY"}
+"""Variables that a model has no business with."""
+
 _log = structlog.get_logger("unspool.worker")
 
 
@@ -68,7 +71,8 @@ class WorkerProcess:
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self._file = file
-        self._environment = {**os.environ, **(environment or {})}
+        inherited = {name: value for name, value in os.environ.items() if name not in KEPT_FROM_WORKERS}
+        self._environment = {**inherited, **(environment or {})}
         self.on_said = on_said
         self.on_loading = on_loading
         self._loop = asyncio.get_running_loop()
