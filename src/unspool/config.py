@@ -47,7 +47,7 @@ class Settings(BaseSettings):
         "key", description="who may read /metrics: holders of an API key, everyone, or nobody"
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="what the server logs; info has two lines per prediction, debug one per transition"
+        "info", description="what the server logs; info has a line for each transition of a prediction"
     )
 
     otel: bool = Field(

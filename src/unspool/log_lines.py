@@ -81,11 +81,16 @@ class _Output(io.TextIOBase):
 
 
 class LogLines(Observer):
-    """A line for each transition: the submit and the end at level info, a loss as a warning, a claim at debug."""
+    """A line for each transition: at level info, but for a loss, which is a warning."""
 
     def submitted(self, prediction: Prediction, asked: Origin) -> None:
         """See `Observer.submitted`."""
         _log.info("prediction submitted", **_who(prediction), request_id=asked.request_id)
+
+    def claimed(self, prediction: Prediction) -> None:
+        """See `Observer.claimed`."""
+        waited_s = _seconds(prediction.created_at_ns, prediction.started_at_ns)
+        _log.info("prediction claimed", **_who(prediction), attempt=prediction.attempt, waited_s=waited_s)
 
     def ended(self, prediction: Prediction) -> None:
         """See `Observer.ended`."""
@@ -104,18 +109,9 @@ class LogLines(Observer):
         _log.warning("prediction lost its attempt", **_who(prediction), attempt=prediction.attempt, cause=cause)
 
 
-class DetailedLogLines(LogLines):
-    """The same, with the claims."""
-
-    def claimed(self, prediction: Prediction) -> None:
-        """See `Observer.claimed`."""
-        waited_s = _seconds(prediction.created_at_ns, prediction.started_at_ns)
-        _log.debug("prediction claimed", **_who(prediction), attempt=prediction.attempt, waited_s=waited_s)
-
-
 def log_lines(level: str) -> Observer:
     """The observer that writes what is of this level or above, so that what is not written costs nothing."""
-    return {"debug": DetailedLogLines, "info": LogLines, "warning": _Losses, "error": Observer}[level]()
+    return {"debug": LogLines, "info": LogLines, "warning": _Losses, "error": Observer}[level]()
 
 
 class _Losses(Observer):

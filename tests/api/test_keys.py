@@ -110,7 +110,7 @@ def test_the_text_of_a_key_is_shown_once_and_kept_nowhere(served: Server) -> Non
     listed = keys(served, "list").stdout + keys(served, "list", "--json").stdout
     assert "shown once" in listed
     assert text not in listed
-    for file in served.data_dir.iterdir():
+    for file in (path for path in served.data_dir.rglob("*") if path.is_file()):
         assert text.encode() not in file.read_bytes(), f"{file.name} has it"
     assert text not in served.log
 

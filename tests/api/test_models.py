@@ -135,7 +135,9 @@ def test_a_model_error_is_told_word_for_word(client: Client) -> None:
 @pytest.mark.parametrize("where", ["return", "yield", "in a list", "async"])
 def test_an_output_that_is_not_json_fails_with_what_would_be(mistakes: Client, where: str) -> None:
     message, code = fails(mistakes, "mistakes/not-json", where=where)
-    assert message == ("TypeError: a model cannot output object; return text, numbers, lists, dicts or pydantic models")
+    assert message == (
+        "TypeError: a model cannot output object; return text, numbers, lists, dicts, pydantic models or files"
+    )
     assert code == 1403
 
 
@@ -180,7 +182,7 @@ def test_no_secret_of_the_server_is_in_an_error(make_server: MakeServer) -> None
 def test_the_details_are_in_the_log_of_the_server(client: Client, server: Server) -> None:
     id = client.submit("test/fail", crash=True)["id"]
     client.log(id)
-    line = server.wait_for_log(id)
+    line = server.wait_for_log(rf"(?=.*{id}).*a run failed")
     assert "/secret/path: The picture could not be made." in line.string
     assert "Traceback" in line.string
 

@@ -27,13 +27,15 @@ def wait_for_end(server: Server, id: str) -> list[dict[str, Any]]:
     return lines(server, id)
 
 
-def test_a_prediction_has_a_line_for_its_submit_and_one_for_its_end(server: Server):
+def test_a_prediction_has_a_line_for_each_of_its_transitions(server: Server):
     answer = server.client().http.post("test/echo", json={"prompt": "a secret"})
     prediction = data_of(answer)
-    submitted, completed = wait_for_end(server, prediction["id"])
+    submitted, claimed, completed = wait_for_end(server, prediction["id"])
     assert submitted["event"] == "prediction submitted"
     assert submitted["level"] == "info"
     assert submitted["request_id"] == answer.headers["x-request-id"]
+    assert claimed["event"] == "prediction claimed"
+    assert claimed["attempt"] == 1
     assert completed["event"] == "prediction completed"
     assert completed["attempt"] == 1
     assert completed["model"] == submitted["model"] == "test/echo"
@@ -48,7 +50,7 @@ def test_two_requests_at_once_have_each_its_own_id_in_the_log(server: Server):
     client = server.client()
     answers = [client.http.post("test/echo", json={"prompt": "x"}) for _ in range(3)]
     for answer in answers:
-        (submitted, _) = wait_for_end(server, data_of(answer)["id"])
+        submitted = wait_for_end(server, data_of(answer)["id"])[0]
         assert submitted["request_id"] == answer.headers["x-request-id"]
 
 
@@ -62,15 +64,15 @@ def test_failures_and_cancellations_are_told_as_what_they_are(server: Server, ga
     assert wait_for_end(server, id)[-1]["event"] == "prediction cancelled"
 
 
-def test_at_level_debug_claims_have_a_line_and_a_lost_attempt_is_a_warning(make_server: MakeServer):
-    server = make_server("crash.py", UNSPOOL_LOG_LEVEL="debug")
+def test_a_lost_attempt_is_a_warning(make_server: MakeServer):
+    server = make_server("crash.py")
     id = server.client().submit("crash/at")["id"]
     said = wait_for_end(server, id)
     assert [(one["event"], one.get("attempt"), one["level"]) for one in said] == [
         ("prediction submitted", None, "info"),
-        ("prediction claimed", 1, "debug"),
+        ("prediction claimed", 1, "info"),
         ("prediction lost its attempt", 1, "warning"),
-        ("prediction claimed", 2, "debug"),
+        ("prediction claimed", 2, "info"),
         ("prediction completed", 2, "info"),
     ]
     assert "SIGKILL" in said[2]["cause"]
