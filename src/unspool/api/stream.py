@@ -24,11 +24,9 @@ READ_LIMIT = 1_000
 """Events that a viewer reads at a time. A stalled viewer holds no more than these."""
 LISTEN_AFTER_S = 0.2
 """Only a stream that lasts looks out for the departure of its client: for a short one that costs more than it saves."""
-MAX_WRITE_BYTES = 32 * 1024
+MAX_WRITE_BYTES = 16 * 1024
 """Several events go to the socket in one piece, but for a large one no more than this."""
 
-_SMALL_BYTES = 16 * 1024
-"""What is written where it arises has at most so much JSON; with its cursors it is still one piece."""
 
 _log = structlog.get_logger("unspool.stream")
 
@@ -172,7 +170,7 @@ class Writer:
     def take(self, page: Page) -> bool:
         """See `Tail.take`. A write that has to wait for its socket is left for the task to end."""
         batch = page.batches[0]
-        if len(page.batches) > 1 or page.done or batch.size > _SMALL_BYTES or self._viewer.leaving is not None:
+        if len(page.batches) > 1 or page.done or batch.size > MAX_WRITE_BYTES or self._viewer.leaving is not None:
             return False
         self.after = batch.last
         sending = self._send(self._message(batch.sse, False)).__await__()
