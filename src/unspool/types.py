@@ -59,22 +59,24 @@ class Batch(msgspec.Struct, gc=False, eq=False):
     attempt: int
     first: int
     events: Sequence[bytes]
-    size: int = -1
-    """Bytes of JSON in all events together; counted when the batch is made."""
+    _size: int = -1
+    """Given by whoever knows it."""
     _sse: bytes | None = None
-    _last: Cursor | None = None
-
-    def __post_init__(self) -> None:
-        if self.size < 0:
-            events = self.events
-            self.size = len(events[0]) if len(events) == 1 else sum(map(len, events))
 
     @property
     def last(self) -> Cursor:
-        """The cursor of the last event of this batch."""
-        if self._last is None:
-            self._last = _cursor(Cursor, (self.attempt, self.first + len(self.events) - 1))
-        return self._last
+        """The cursor of the last event of this batch.
+
+        Made anew each time: kept, it would be one object more for the garbage collector per event.
+        """
+        return _cursor(Cursor, (self.attempt, self.first + len(self.events) - 1))
+
+    @property
+    def size(self) -> int:
+        """Bytes of JSON in all events together."""
+        if self._size < 0:
+            self._size = sum(map(len, self.events))
+        return self._size
 
     @property
     def sse(self) -> bytes:

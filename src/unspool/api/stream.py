@@ -7,7 +7,7 @@ one write takes all that came meanwhile.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 import structlog
@@ -27,6 +27,8 @@ LISTEN_AFTER_S = 0.2
 MAX_WRITE_BYTES = 16 * 1024
 """Several events go to the socket in one piece, but for a large one no more than this."""
 
+
+_DONE = object()
 
 _log = structlog.get_logger("unspool.stream")
 
@@ -167,20 +169,20 @@ class Writer:
         viewer.opening = b""
         return viewer.leaving is None
 
-    def take(self, page: Page) -> bool:
+    def take(self, news: Sequence[Batch]) -> bool:
         """See `Tail.take`. A write that has to wait for its socket is left for the task to end."""
-        batch = page.batches[0]
-        if len(page.batches) > 1 or page.done or batch.size > MAX_WRITE_BYTES or self._viewer.leaving is not None:
+        piece = news[0].sse if len(news) == 1 else b"".join([batch.sse for batch in news])
+        if len(piece) > MAX_WRITE_BYTES or self._viewer.leaving is not None:
             return False
-        self.after = batch.last
-        sending = self._send(self._message(batch.sse, False)).__await__()
+        self.after = news[-1].last
+        sending = self._send({"type": "http.response.body", "body": piece, "more_body": True}).__await__()
         try:
-            waits_for = next(sending)
-        except StopIteration:
-            return True
+            waits_for = next(sending, _DONE)
         except Exception as error:
             self._failure = error
             return False
+        if waits_for is _DONE:
+            return True
         self._viewer.writing_since = self._now()
         self._begun = _Begun(sending, waits_for)
         return False

@@ -15,8 +15,7 @@ from unspool.events import PROGRESS_PREFIX
 from unspool.spool.watch import Tail
 from unspool.types import START, Batch, Cursor, Page
 
-TAIL_LIMIT = 1_000
-"""Events that a tail is handed at a time."""
+_NEWEST = 16
 PAGE_BYTES = 64 * 1024
 """A page holds about so much, however many events were asked for."""
 _EVENT_OVERHEAD_BYTES = 100
@@ -83,23 +82,18 @@ class LocalWatch:
         self._closed = False
 
     def wake(self) -> None:
-        """Lets the waiter look again; kept for the next wait if nobody waits."""
+        """Feeds the tail, or lets the waiter look again; kept for the next wait if nobody waits."""
         waiter = self._waiter
         if waiter is None:
             self._woken = True
-        elif not (waiter.done() or self._feed()):
+        elif not waiter.done():
+            tail, log = self._tail, self._log
+            if tail is not None and log is not None and not log.done:
+                news = log.newest(tail.after)
+                if news and tail.take(news):
+                    self._deadline = self._loop.time() + self._timeout_s
+                    return
             waiter.set_result(True)
-
-    def _feed(self) -> bool:
-        """Offers the news to the tail; whether its reader may go on waiting."""
-        tail, log = self._tail, self._log
-        if tail is None or log is None or log.floor > tail.after:
-            return False
-        page = log.read(tail.after, TAIL_LIMIT)
-        if not page.batches:
-            return not page.done
-        self._deadline = self._loop.time() + self._timeout_s
-        return tail.take(page) and not page.more
 
     async def wait(self, timeout_s: float, tail: Tail | None = None) -> bool:
         """See `Watch.wait`."""
@@ -200,13 +194,15 @@ class Log:
         """Numbers the events and adds them; readers see them, and are woken, now or when the gate opens."""
         if attempt != self.attempt:
             self.attempt, self.n = attempt, 0
-        batch = Batch(attempt, self.n + 1, events)
-        self.n += len(events)
+        count = len(events)
+        batch = Batch(attempt, self.n + 1, events, len(events[0]) if count == 1 else sum(map(len, events)))
+        self.n += count
         if self._gate:
             self._held.append(batch)
         else:
             self._show(batch)
-            self._wake_soon()
+            if self.watches and not self._waking:
+                self._wake_soon()
         return batch
 
     def _show(self, batch: Batch) -> None:
@@ -238,12 +234,11 @@ class Log:
             self._wake_soon()
 
     def _wake_soon(self) -> None:
-        if self.watches and not self._waking:
-            if self._news is None:
-                self.wake()
-            else:
-                self._waking = True
-                self._news.add(self)
+        if self._news is None:
+            self.wake()
+        elif not self._waking:
+            self._waking = True
+            self._news.add(self)
 
     def wake(self) -> None:
         """Everyone who waits looks again, or is fed."""
@@ -251,17 +246,24 @@ class Log:
         for watch in self.watches:
             watch.wake()
 
+    def newest(self, after: Cursor) -> list[Batch]:
+        """What comes after the cursor, if that begins with one of the last batches; otherwise nothing.
+
+        A reader that has fallen a little behind must not cost more than one that has not, or it stays behind.
+        """
+        batches = self.batches
+        attempt, n = after
+        for count in range(1, min(len(batches), _NEWEST) + 1):
+            batch = batches[-count]
+            if batch.first == n + 1 and batch.attempt == attempt:
+                return batches[-count:]
+        return []
+
     def read(self, after: Cursor, limit: int) -> Page:
         """What readers see after a cursor that is not below the floor, at most `limit` events."""
-        newest = self.batches[-1] if self.batches else None
-        if (
-            newest is not None
-            and newest.first == after[1] + 1
-            and newest.attempt == after[0]
-            and newest.size <= PAGE_BYTES
-            and len(newest.events) <= limit
-        ):
-            return Page([newest], self.done)
+        newest = self.newest(after)
+        if len(newest) == 1 and newest[0].size <= PAGE_BYTES and len(newest[0].events) <= limit:
+            return Page(newest, self.done)
         if after >= self.last:
             return Page([], self.done)
         index = bisect_right(self.batches, after, key=_start) - 1

@@ -646,6 +646,7 @@ class SqliteSpool:
 
     def _pack(self, commit: _Commit) -> None:
         transaction = commit.transaction
+        transaction.sync = bool(commit.submitted or commit.ending or commit.then or self._changed)
         transaction.predictions = [entry.row() for entry in commit.submitted]
         for entry in commit.ending:
             transaction.outcomes.append((entry.seq, *entry.outcome()))

@@ -167,6 +167,8 @@ class Transaction:
     """What one commit writes."""
 
     def __init__(self) -> None:
+        self.sync = True
+        """Whether it must survive a loss of power, too, and not only the death of every process."""
         self.predictions: list[tuple[Any, ...]] = []
         """New rows, in the order of `COLUMNS`."""
         self.outcomes: list[tuple[Any, ...]] = []
@@ -191,6 +193,7 @@ class SqliteFile:
         self._in_memory = path == ":memory:"
         self._loop = asyncio.get_running_loop()
         self._lock: int | None = None
+        self._syncs = True
         self._writing: sqlite3.Connection
         self._reading: sqlite3.Connection
         self._writer = ThreadPoolExecutor(1, "unspool-writer")
@@ -240,6 +243,8 @@ class SqliteFile:
         return self._loop.run_in_executor(self._writer, self._guarded, self._commit, transaction)
 
     def _commit(self, transaction: Transaction) -> None:
+        if transaction.sync != self._syncs:
+            self._set_sync(transaction.sync)
         with self._transaction() as connection:
             _many_rows(connection, _INSERT, transaction.predictions)
             _many_rows(connection, _UPDATE, transaction.outcomes)
@@ -250,6 +255,11 @@ class SqliteFile:
                 connection.execute("INSERT INTO journal VALUES (?, ?)", row)
             if transaction.cut_journal_below:
                 connection.execute("DELETE FROM journal WHERE id < ?", (transaction.cut_journal_below,))
+
+    def _set_sync(self, sync: bool) -> None:
+        """Without it, what is committed is in the hands of the system, and on disk with the next one that has it."""
+        self._writing.execute(f"PRAGMA synchronous = {'FULL' if sync else 'NORMAL'}")
+        self._syncs = sync
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -272,6 +282,8 @@ class SqliteFile:
         return result
 
     def _write(self, work: Callable[[Execute], T]) -> T:
+        if not self._syncs:
+            self._set_sync(True)
         with self._transaction() as connection:
             return work(lambda sql, *parameters: connection.execute(sql, parameters).fetchall())
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Protocol, Self
 
-from unspool.types import Cursor, Page
+from unspool.types import Batch, Cursor
 
 
 class Tail(Protocol):
@@ -16,8 +17,8 @@ class Tail(Protocol):
         """The last event that it has seen."""
         ...
 
-    def take(self, page: Page) -> bool:
-        """Offers the next page, which is not empty. If it is taken, `after` is its end. `False` wakes the waiter."""
+    def take(self, news: Sequence[Batch]) -> bool:
+        """Offers what is new, one batch or more. If it is taken, `after` is its end. `False` wakes the waiter."""
         ...
 
 
@@ -29,7 +30,7 @@ class Watch(Protocol):
         `timeout_s` seconds without any news.
 
         Args:
-            tail: where this is cheaper, it is fed with new pages in place of a wake-up. An implementation need not.
+            tail: where this is cheaper, it is fed with new batches in place of a wake-up. An implementation need not.
         """
         ...
 
