@@ -9,12 +9,13 @@ import asyncio
 import hmac
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlencode
 
 from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from unspool.api.auth import Auth
 from unspool.api.body import json_object
@@ -22,7 +23,15 @@ from unspool.api.description import data, described, query, ref
 from unspool.api.responses import Answer, Json
 from unspool.api.schemas import COUNT, TEXT
 from unspool.config import Settings
-from unspool.errors import AlreadyUploaded, BadUpload, InvalidInput, NotFound, TooLarge, UnsupportedMediaType
+from unspool.errors import (
+    AlreadyUploaded,
+    BadUpload,
+    ClientError,
+    InvalidInput,
+    NotFound,
+    TooLarge,
+    UnsupportedMediaType,
+)
 from unspool.files import kinds
 from unspool.files.storage import CHUNK_BYTES, Storage, key_of, upload_name
 
@@ -30,6 +39,9 @@ MAX_TICKET_BYTES = 64 * 1024
 EXPECTED = 'The body must be JSON such as {"filename": "cat.png", "size": 1234}.'
 MAX_FORM_OVERHEAD_BYTES = 64 * 1024
 """What a form may have beside its file."""
+MAX_PASSED_OVER_BYTES = 16 * 1024 * 1024
+MAX_PASSING_OVER_S = 10
+"""How much of a refused upload is read, and for how long, before the refusal is sent."""
 
 
 _WISH = {
@@ -98,6 +110,14 @@ class Media:
     )
     async def put(self, request: Request) -> Answer:
         """`PUT` of the bytes, to the URL of a ticket. It comes without a key."""
+        body = self._body(request)
+        try:
+            return await self._put(request, body)
+        except ClientError:
+            await _pass_over(request, body)
+            raise
+
+    async def _put(self, request: Request, body: AsyncIterator[bytes]) -> Answer:
         name = request.path_params["name"]
         size = self._checked_ticket(name, request)
         declared = request.headers.get("content-length", "")
@@ -106,7 +126,7 @@ class Media:
         with _Claim(self._under_way, name):
             if await self._storage.info(name) is not None:
                 raise AlreadyUploaded("This file is there already. Ask for another ticket to upload another one.")
-            await self._storage.write(name, _exactly(_chunks(self._body(request)), size))
+            await self._storage.write(name, _exactly(_chunks(body), size))
         return Json(self._described(request, name, name, size))
 
     def _checked_ticket(self, name: str, request: Request) -> int:
@@ -135,10 +155,18 @@ class Media:
     )
     async def form(self, request: Request) -> Answer:
         """`POST /api/v3/media/upload/binary`, and the older `/api/v3/upload`: a form with the field `file`."""
+        body = self._body(request)
+        try:
+            return await self._form(request, body)
+        except ClientError:
+            await _pass_over(request, body)
+            raise
+
+    async def _form(self, request: Request, body: AsyncIterator[bytes]) -> Answer:
         await self._auth.owner(request)
         limit = self._settings.max_upload_bytes
         form = _Form(request.headers.get("content-type", ""))
-        pieces = form.file(self._body(request), limit)
+        pieces = form.file(body, limit)
         first = await anext(pieces, b"")
         name = upload_name(form.filename, form.content_type)
         await self._storage.write(name, _chunks(_with_first(first, pieces)))
@@ -208,6 +236,25 @@ def _wish(body: dict[str, Any]) -> tuple[str, int, str | None]:
         names = ", ".join(error["field"] for error in errors)
         raise InvalidInput(f"Correct these fields of the upload: {names}", errors)
     return str(filename), int(size or 0), content_type
+
+
+async def _pass_over(request: Request, body: AsyncIterator[bytes]) -> None:
+    """Reads what is left of a refused upload, up to a limit.
+
+    A client that sends the file after the headers, as Node's `fetch` does with forms, never sees an answer that comes
+    in between: the server closes the connection behind it, and the client fails at sending. One that asks first
+    (`Expect: 100-continue`) is waiting for the answer.
+    """
+    declared = request.headers.get("content-length", "")
+    if "expect" in request.headers or (declared.isdigit() and int(declared) > MAX_PASSED_OVER_BYTES):
+        return
+    passed = 0
+    with suppress(TimeoutError, BadUpload, ClientDisconnect):
+        async with asyncio.timeout(MAX_PASSING_OVER_S):
+            async for chunk in body:
+                passed += len(chunk)
+                if passed > MAX_PASSED_OVER_BYTES:
+                    return
 
 
 async def _exactly(pieces: AsyncIterator[bytes], size: int) -> AsyncIterator[bytes]:
