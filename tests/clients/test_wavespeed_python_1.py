@@ -1,6 +1,6 @@
 """An older official Python client, unchanged, against a real server: PyPI `wavespeed` 1.0.7.
 
-It is the last that uploads by form, repeats a submit after a lost connection, and waits only for `completed` and `failed`.
+It uploads by form, repeats a submit after a lost connection, and waits only for `completed` and `failed`.
 """
 
 from __future__ import annotations

@@ -8,9 +8,9 @@ from basic import count, echo, fail, single, steps
 from gates import wait_for_gate
 from PIL import Image
 
-from unspool import File, Run, model
+from unspool import File, ModelError, Run, model
 
-__all__ = ["copy", "count", "draw", "echo", "fail", "single", "steps", "wait"]
+__all__ = ["copy", "count", "draw", "echo", "fail", "refuse", "single", "steps", "wait"]
 
 
 @model("test/copy", slots=4)
@@ -34,3 +34,9 @@ def wait(run: Run, prompt: str, **others: Any) -> str:
     """Waits at the gate whose path is its prompt: for clients that send no inputs of one's own."""
     wait_for_gate(run, prompt, 1)
     return "let through"
+
+
+@model("test/refuse", slots=4)
+def refuse(prompt: str, **others: Any) -> str:
+    """Fails with its prompt."""
+    raise ModelError(prompt)

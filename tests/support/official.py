@@ -1,4 +1,4 @@
-"""The official clients that do not run in this process: npm packages, and Python packages with environments of their own.
+"""The official clients that do not run in this process: npm packages, and older Python packages.
 
 They see none of the settings, logins and caches of whoever runs the tests: `environment` gives them another home.
 """
@@ -131,7 +131,11 @@ class Mcp:
 
     def __enter__(self) -> Mcp:
         about = {"name": "unspool-tests", "version": "1"}
-        greeting = self.ask("initialize", protocolVersion=self.VERSION, capabilities={}, clientInfo=about)
+        try:
+            greeting = self.ask("initialize", protocolVersion=self.VERSION, capabilities={}, clientInfo=about)
+        except BaseException:
+            self.close()
+            raise
         self.name = greeting["serverInfo"]["name"]
         self._send({"method": "notifications/initialized"})
         return self
@@ -139,6 +143,9 @@ class Mcp:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
         self._process.kill()
         self._process.communicate()
         self._errors.close()
