@@ -26,7 +26,7 @@ INSTALL = "Install the official clients: ./scripts/install"
 
 def environment(home: Path, **more: str) -> dict[str, str]:
     """The variables of a program that starts from nothing."""
-    foreign = ("WAVESPEED_", "XDG_", "UNSPOOL_", "PYTHON")
+    foreign = ("WAVESPEED_", "XDG_", "UNSPOOL_", "PYTHON", "FORCE_COLOR")
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     return {**inherited, "HOME": str(home), "NO_COLOR": "1", "NO_PROXY": "127.0.0.1", **more}
 
