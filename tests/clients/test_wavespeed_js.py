@@ -1,45 +1,30 @@
 """The official JavaScript client, unchanged, against a real server: npm `wavespeed`, as pinned in js/package-lock.json.
 
-The claims are those of `test_wavespeed_python.py`; `js/call.mjs` makes one call and prints what came of it.
+The claims are those of `test_wavespeed_python.py`.
 """
 
 from __future__ import annotations
 
-import json
-import subprocess
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from support.gate import Gate
-from support.server import Server
-from support.services import folder, program
+import httpx
 
-JS = Path(__file__).parent / "js"
+from support.gate import Gate
+from support.official import call_js, package_version
+from support.server import Server
+
 QUICK = {"pollInterval": 0.05, "timeout": 20}
 
 
 def call(server: Server, method: str, *args: Any, key: str | None = None) -> dict[str, Any]:
-    """`{"returned": …}` or `{"raised": {"name", "message", "taskId", "resultUrl"}}`."""
-    node = program("node", "Install Node.js 20 or newer.")
-    folder(JS / "node_modules", "Install the client: npm ci --prefix tests/clients/js")
-    task = {"url": server.url, "key": key or server.key, "method": method, "args": args}
-    done = subprocess.run(
-        [node, JS / "call.mjs", json.dumps(task)],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        encoding="utf-8",
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return dict(json.loads(done.stdout))
+    return call_js(server, "wavespeed", method, *args, key=key)
 
 
 def test_this_is_the_version_that_is_promised() -> None:
-    installed = folder(JS / "node_modules", "Install the client: npm ci --prefix tests/clients/js")
-    assert json.loads((installed / "wavespeed" / "package.json").read_text())["version"] == "0.3.2"
+    assert package_version("wavespeed") == "0.3.2"
 
 
 def test_run_returns_the_outputs(server: Server) -> None:
@@ -121,3 +106,15 @@ def test_asking_for_a_stream_is_answered_with_one_which_this_client_cannot_read(
     """No official client reads streams: `stream: true` in the input ends in its JSON parser. The prediction runs."""
     raised = call(server, "run", "test/echo", {"prompt": "x", "stream": True}, QUICK)["raised"]
     assert raised["name"] == "SyntaxError"
+
+
+def test_an_upload_is_an_input_and_the_output_can_be_downloaded(server: Server, picture: Path) -> None:
+    url = call(server, "upload", str(picture))["returned"]
+    [output] = call(server, "run", "test/copy", {"file": url}, QUICK)["returned"]["outputs"]
+    assert output != url
+    assert httpx.get(output).content == picture.read_bytes()
+
+
+def test_an_upload_with_a_bad_key_is_refused(server: Server, picture: Path) -> None:
+    raised = call(server, "upload", str(picture), key="wrong-key-0123456789")["raised"]
+    assert raised["message"].startswith("Failed to upload file: HTTP 401: ")

@@ -1,16 +1,19 @@
 """The official Python client, unchanged, against a real server: PyPI `wavespeed`, as pinned in requirements.lock.
 
-It knows only how to submit and to poll (or to wait in sync mode), so these tests hold the parts of the interface that
-are older than this project: statuses, envelopes, error texts.
+It knows only how to submit, to poll (or to wait in sync mode) and to upload, so these tests hold the parts of the
+interface that are older than this project: statuses, envelopes, error texts, upload tickets.
 """
 
 from __future__ import annotations
 
+import io
 import re
 import threading
 from collections.abc import Callable
 from importlib.metadata import version
+from pathlib import Path
 
+import httpx
 import pytest
 import requests
 import wavespeed
@@ -132,3 +135,21 @@ def test_asking_for_a_stream_is_answered_with_one_which_this_client_cannot_read(
     """No official client reads streams: `stream: true` in the input ends in its JSON decoder. The prediction runs."""
     with pytest.raises(requests.exceptions.JSONDecodeError):
         official(server).run("test/echo", {"prompt": "x", "stream": True})
+
+
+def test_an_upload_is_an_input_and_the_output_can_be_downloaded(server: Server, picture: Path) -> None:
+    client = official(server)
+    url = client.upload(str(picture))
+    [output] = client.run("test/copy", {"file": url}, poll_interval=0.05, timeout=20)["outputs"]
+    assert output != url
+    assert httpx.get(output).content == picture.read_bytes()
+
+
+@pytest.mark.parametrize("data", [b"", b"a stream of bytes"], ids=["empty", "short"])
+def test_a_stream_can_be_uploaded(server: Server, data: bytes) -> None:
+    assert httpx.get(official(server).upload(io.BytesIO(data))).content == data
+
+
+def test_an_upload_with_a_bad_key_is_refused(server: Server, picture: Path) -> None:
+    with pytest.raises(RuntimeError, match=r"Failed to create upload: HTTP 401: .*unauthenticated"):
+        official(server, key="wrong-key-0123456789").upload(str(picture))

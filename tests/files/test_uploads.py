@@ -216,6 +216,40 @@ def test_a_form_may_not_be_large_beside_its_file(client: Client):
 # The official client
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("POST", "media/upload/binary", 401), ("POST", "upload", 401), ("PUT", "media/uploads/u0-a.png", 404)],
+)
+def test_a_client_that_is_still_sending_gets_to_see_why_it_is_refused(
+    server: Server, method: str, path: str, status: int
+):
+    with Raw(server.url) as raw:
+        for _ in range(2):  # the connection goes on
+            raw.request(method, f"/api/v3/{path}", {"Content-Length": "100000"})
+            raw.socket.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                raw.socket.recv(1)
+            raw.socket.settimeout(30)
+            raw.send(b"x" * 50_000).send(b"x" * 50_000)
+            assert raw.begin().status == status
+            raw.body()
+
+
+def test_a_client_that_asks_before_it_sends_is_refused_before_it_sends(server: Server):
+    with Raw(server.url) as raw:
+        raw.request("POST", "/api/v3/upload", {"Content-Length": "100000", "Expect": "100-continue"})
+        assert raw.begin().status == 401
+
+
+def test_an_upload_that_is_refused_and_never_ends_is_not_read_to_its_end(server: Server):
+    with Raw(server.url) as raw:
+        raw.request("POST", "/api/v3/upload", {"Transfer-Encoding": "chunked"})
+        for _ in range(16):
+            raw.send(b"100000\r\n" + b"x" * 0x100000 + b"\r\n")
+        raw.send(b"1\r\nx\r\n")
+        assert raw.begin().status == 401
+
+
 def test_the_official_client_uploads(server: Server, tmp_path: Path):
     path = tmp_path / "cat.png"
     path.write_bytes(b"a picture")

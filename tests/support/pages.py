@@ -6,7 +6,7 @@
 `<!-- test: run -->`         each `$ ` line is run by bash, one session per block; the lines under it are what it prints
 
 In expected output `...` stands for anything, within a line or for whole lines. A block without a comment is only read.
-A page's server has a port of its own: `127.0.0.1:8080` in commands and output means that server.
+A page's server has a port of its own: `127.0.0.1:8080` in what follows it means that server.
 """
 
 from __future__ import annotations

@@ -105,7 +105,7 @@ class Endpoint:
                 _log.warning("a request failed", request_id=request_id, path=scope["path"], cause=cause)
             if isinstance(error, RequestTimeout):
                 extra.append((b"connection", b"close"))
-            elif request.method in ("POST", "PUT") and "expect" not in request.headers:
+            elif request.method in ("POST", "PUT"):
                 await discard_body(request)
         except UnknownPrediction:
             answer = error_answer(NotFound("There is no such prediction any more: it was deleted meanwhile."))

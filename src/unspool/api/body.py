@@ -109,8 +109,12 @@ async def body_chunks(request: Request, settings: Settings, max_bytes: int) -> A
 async def discard_body(request: Request) -> None:
     """Reads what a refused request still sends, within limits.
 
-    Who is still sending when we hang up may never see the answer: a proxy turns it into 502.
+    Who is still sending when we hang up may never see the answer: a proxy turns it into 502. One that asks first
+    (`Expect: 100-continue`) waits for the answer, and one that has much more to send is not waited for.
     """
+    declared = request.headers.get("content-length", "")
+    if "expect" in request.headers or (declared.isdigit() and int(declared) > DISCARD_BYTES):
+        return
     size = 0
     with suppress(TimeoutError, ClientDisconnect, RuntimeError):
         async with asyncio.timeout(DISCARD_S):

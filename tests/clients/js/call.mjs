@@ -1,10 +1,9 @@
-// Makes one call with the official JavaScript client and prints what came of it, as one line of JSON.
+// Makes one call with an official JavaScript client and prints what came of it, as one line of JSON.
 //
-//   node call.mjs '{"url": …, "key": …, "method": "run", "args": […]}'
+//   node call.mjs '{"package": "wavespeed", "url": …, "key": …, "method": "run", "args": […]}'
 
-import { Client } from 'wavespeed';
-
-const { url, key, method, args } = JSON.parse(process.argv[2]);
+const { package: name, url, key, method, args } = JSON.parse(process.argv[2]);
+const { Client } = await import(name);
 const client = new Client(key, { baseUrl: url, maxConnectionRetries: 0 });
 
 function plain(error) {
