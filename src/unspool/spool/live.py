@@ -194,16 +194,25 @@ class Log:
         """Numbers the events and adds them; readers see them, and are woken, now or when the gate opens."""
         if attempt != self.attempt:
             self.attempt, self.n = attempt, 0
-        count = len(events)
-        batch = Batch(attempt, self.n + 1, events, len(events[0]) if count == 1 else sum(map(len, events)))
-        self.n += count
+        count, n = len(events), self.n
+        size = len(events[0]) if count == 1 else sum(map(len, events))
+        batch = Batch(attempt, n + 1, events, size)
+        self.n = n + count
+        if self._gate or attempt == 0:
+            self._hold_or_show(batch)
+        else:  # what `_show` does, for the one that is called for each event
+            self.batches.append(batch)
+            self.bytes += size + _EVENT_OVERHEAD_BYTES * count
+            if self.watches and not self._waking:
+                self._wake_soon()
+        return batch
+
+    def _hold_or_show(self, batch: Batch) -> None:
         if self._gate:
             self._held.append(batch)
         else:
             self._show(batch)
-            if self.watches and not self._waking:
-                self._wake_soon()
-        return batch
+            self._wake_soon()
 
     def _show(self, batch: Batch) -> None:
         self.batches.append(batch)
@@ -251,12 +260,15 @@ class Log:
 
         A reader that has fallen a little behind must not cost more than one that has not, or it stays behind.
         """
-        batches = self.batches
         attempt, n = after
-        for count in range(1, min(len(batches), _NEWEST) + 1):
-            batch = batches[-count]
+        found: list[Batch] = []
+        for batch in reversed(self.batches):
+            found.append(batch)
             if batch.first == n + 1 and batch.attempt == attempt:
-                return batches[-count:]
+                found.reverse()
+                return found
+            if len(found) == _NEWEST:
+                break
         return []
 
     def read(self, after: Cursor, limit: int) -> Page:
