@@ -63,9 +63,9 @@ _streams = itertools.count()
 
 @model("bench/paced", slots=1000)
 async def paced(prompt: str = "", count: int = 250) -> AsyncIterator[str]:
-    """Emits 50 events a second; each says when it was due (`@` and CLOCK_MONOTONIC in nanoseconds).
+    """Emits `count` events, 50 a second; each says when it was due (`@` and CLOCK_MONOTONIC in nanoseconds).
 
-    Before them one that was due at no time: the load client looks at the first `@` of an event, and `complete`, which
+    The first of them was due at no time: the load client looks at the first `@` of an event, and `complete`, which
     repeats the whole text, would count as seconds late.
     """
     if not _phases:
@@ -73,6 +73,6 @@ async def paced(prompt: str = "", count: int = 250) -> AsyncIterator[str]:
     phase = _phases[next(_streams) % PHASES]
     yield "@0"
     first = phase.next_due_ns
-    for due_ns in range(first, first + count * PERIOD_NS, PERIOD_NS):
+    for due_ns in range(first, first + (count - 1) * PERIOD_NS, PERIOD_NS):
         await phase.until(due_ns)
         yield f"@{due_ns}"

@@ -15,7 +15,7 @@ from typing import Any
 
 import structlog
 from starlette.requests import ClientDisconnect, Request
-from starlette.routing import Route, Router
+from starlette.routing import Match, Route, Router
 from starlette.types import Receive, Scope, Send
 
 from unspool.api.account import Account
@@ -196,6 +196,7 @@ class App:
         retention = retention or Retention(spool, settings)
         history = History(spool, auth, retention, settings, predictions.describe, self._closing)
         self.routes = [
+            *(_SubmitRoute(f"{base}/{PER_MODEL}", self._submit_to(predictions)) for base in BASES),
             self._route("/health/live", GET=self._live),
             self._route("/health/ready", GET=self._ready),
             *([] if self._scrape is None else [self._route("/metrics", GET=self._metrics)]),
@@ -292,7 +293,6 @@ class App:
         return found
 
     def _of_predictions(self, predictions: Predictions, history: History) -> list[Route]:
-        """With the submit, which takes every path that nothing else does, at the end."""
         found = []
         for base in BASES:
             one = f"{base}/predictions/{{id}}"
@@ -304,7 +304,6 @@ class App:
                 self._route(f"{one}/stream", GET=predictions.stream),
                 self._route(f"{one}/events", GET=predictions.events),
                 self._route(f"{one}/cancel", POST=predictions.cancel),
-                Route(f"{base}/{PER_MODEL}", self._submit_to(predictions)),
             ]
         return found
 
@@ -313,7 +312,7 @@ class App:
 
     def _submit_to(self, predictions: Predictions) -> Endpoint:
         submit = self._while_open(predictions.submit)
-        return Endpoint({"POST": submit}, self._cors_origins, exists=_may_be_model)
+        return Endpoint({"POST": submit}, self._cors_origins)
 
     def _while_open(self, handler: Handler) -> Handler:
         @functools.wraps(handler)
@@ -359,6 +358,15 @@ def _handlers(route: Route) -> Mapping[str, Handler]:
     return endpoint.handlers
 
 
-def _may_be_model(request: Request) -> bool:
-    segment: str = request.path_params["model_id"].partition("/")[0]
-    return segment not in RESERVED_SEGMENTS
+class _SubmitRoute(Route):
+    """The path of every model: whatever does not begin with a word of ours.
+
+    It is the first of all routes, since they are tried one after the other and this one is asked for most.
+    """
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """See `Route.matches`."""
+        match, found = super().matches(scope)
+        if match is Match.FULL and found["path_params"]["model_id"].partition("/")[0] in RESERVED_SEGMENTS:
+            return Match.NONE, {}
+        return match, found

@@ -6,8 +6,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
@@ -19,6 +18,7 @@ from unspool.errors import BadJson, RequestTimeout, TooLarge, UnsupportedMediaTy
 INPUTS = 'The body must be a JSON object with the model\'s inputs, such as {"prompt": "…"}.'
 DISCARD_BYTES: Final = 16 * 1024 * 1024
 DISCARD_S: Final = 5.0
+_SMALL_BYTES: Final = 16 * 1024
 
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
@@ -64,18 +64,7 @@ async def json_object(
 async def read_body(request: Request, settings: Settings, max_bytes: int) -> bytes:
     """The whole body.
 
-    Raises:
-        TooLarge: it has more than `max_bytes`.
-        RequestTimeout: it comes too slowly.
-    """
-    chunks = [chunk async for chunk in body_chunks(request, settings, max_bytes)]
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-
-
-async def body_chunks(request: Request, settings: Settings, max_bytes: int) -> AsyncIterator[bytes]:
-    """The body piece by piece, for those who do not want it in memory.
-
-    It may take `body_timeout_s` and, beyond that, as long as its size takes at `min_body_bytes_per_s`: a large upload
+    It may take `body_timeout_s` and, beyond that, as long as its size takes at `min_body_bytes_per_s`: a large body
     over a thin line goes through, while a client that sends a byte now and then is let go.
 
     Raises:
@@ -86,24 +75,24 @@ async def body_chunks(request: Request, settings: Settings, max_bytes: int) -> A
     declared = request.headers.get("content-length", "0")
     if declared.isdigit() and int(declared) > max_bytes:
         raise too_large
-    loop = asyncio.get_running_loop()
-    begin, size = loop.time(), 0
-    async with aclosing(request.stream()) as stream:
-        while True:
-            allowed_s = settings.body_timeout_s + size / settings.min_body_bytes_per_s
-            try:
-                async with asyncio.timeout_at(begin + allowed_s):
-                    chunk = await anext(stream, None)
-            except TimeoutError:
-                raise RequestTimeout(
-                    f"The body was not here after {allowed_s:g} s. Send it again, or over a faster connection."
-                ) from None
-            if chunk is None:
-                return
-            size += len(chunk)
-            if size > max_bytes:
-                raise too_large
-            yield chunk
+    begin = asyncio.get_running_loop().time()
+    allowed_s = settings.body_timeout_s
+    chunks, size = [], 0
+    try:
+        async with asyncio.timeout_at(begin + allowed_s) as limit:
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size > max_bytes:
+                    raise too_large
+                chunks.append(chunk)
+                if chunk and size > _SMALL_BYTES:
+                    allowed_s = settings.body_timeout_s + size / settings.min_body_bytes_per_s
+                    limit.reschedule(begin + allowed_s)
+    except TimeoutError:
+        raise RequestTimeout(
+            f"The body was not here after {allowed_s:g} s. Send it again, or over a faster connection."
+        ) from None
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 async def discard_body(request: Request) -> None:
