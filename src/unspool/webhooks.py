@@ -95,6 +95,8 @@ class Deliverer:
         """By prediction."""
         self._places: Counter[str] = Counter()
         """In use, by target."""
+        self._settled: set[str] = set()
+        """Recorded while the spool was asked what is due: its answer may be older than that, and name them again."""
         self._news = asyncio.Event()
 
     async def run(self) -> None:
@@ -161,8 +163,9 @@ class Deliverer:
         return given
 
     async def _begin(self, target: str, now_ns: int, places: int) -> None:
+        self._settled.clear()
         for due in await self._owed.due(target, now_ns, places + self._places[target]):
-            if due.id not in self._sending and places > 0:
+            if due.id not in self._sending and due.id not in self._settled and places > 0:
                 places -= 1
                 self._places[target] += 1
                 self._sending[due.id] = asyncio.create_task(self._deliver(due, target))
@@ -177,6 +180,7 @@ class Deliverer:
             await self._put_off(due)
         finally:
             del self._sending[due.id]
+            self._settled.add(due.id)
             self._places[target] -= 1
             if not self._places[target]:
                 del self._places[target]

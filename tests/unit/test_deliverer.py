@@ -11,8 +11,9 @@ import pytest
 
 from support.receiver import Receiver, Told
 from unspool.config import Settings
-from unspool.spool.deliveries import Delivery
+from unspool.spool.deliveries import Delivery, Due
 from unspool.spool.sqlite import SqliteSpool
+from unspool.spool.sqlite_deliveries import SqliteDeliveries
 from unspool.states import Status
 from unspool.types import Prediction, Submission
 from unspool.views import Views
@@ -92,6 +93,31 @@ def test_every_outcome_is_told(receiver: Receiver) -> None:
             while len(outcomes) < 3:
                 await asyncio.sleep(0.005)
         assert outcomes == ["retried", "delivered", "failed"]
+
+    run(test())
+
+
+def test_what_was_settled_while_the_spool_was_asked_is_not_sent_again(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test() -> None:
+        settled_one, asks = asyncio.Event(), SqliteDeliveries.due
+
+        async def answers_late(owed: SqliteDeliveries, target: str, now_ns: int, limit: int) -> list[Due]:
+            due = await asks(owed, target, now_ns, limit)
+            if len(due) == 2:
+                receiver.release()
+                await settled_one.wait()
+            return due
+
+        monkeypatch.setattr(SqliteDeliveries, "due", answers_late)
+        receiver.tell("/hook", Told(hold=True))
+        async with delivering(lambda outcome: settled_one.set()) as spool:
+            await end(spool, "a", receiver.url())
+            await asyncio.to_thread(receiver.wait)
+            await end(spool, "b", receiver.url())
+            await settled(spool, "b")
+        assert [one.json["id"] for one in receiver.at("/hook")] == ["a", "b"]
 
     run(test())
 
