@@ -12,7 +12,7 @@ import httpx
 
 from support.stream import Event, StrictReader, check_log
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 
 
 class Stream:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 
 
 class Received(NamedTuple):

@@ -19,7 +19,7 @@ from support.client import Client
 from support.waiting import wait_until
 
 KEY = "test-key-0123456789"
-START_DEADLINE_S = 30.0
+START_DEADLINE_S = 60.0
 STOP_DEADLINE_S = 30.0
 
 _LISTENING = re.compile(r"Listening on (http://127\.0\.0\.1:\d+)")
@@ -155,7 +155,7 @@ class Server:
             wait_until(lambda: http.get("/health/ready").status_code == 200, "all models were loaded", deadline_s)
         return self
 
-    def wait_for_log(self, pattern: str | re.Pattern[str], deadline_s: float = 30.0, begin: int = 0) -> re.Match[str]:
+    def wait_for_log(self, pattern: str | re.Pattern[str], deadline_s: float = 60.0, begin: int = 0) -> re.Match[str]:
         """Waits for a line that matches.
 
         Args:
