@@ -133,10 +133,7 @@ async def _serve(
         await _watch_abandoned(spool, viewers)
         await _until_stopped(stop, starting)
         app.draining = True
-        draining = asyncio.create_task(host.drain(settings.drain_timeout_s))
-        if host.running:
-            _log.info("finishing the runs that go on; stop again to end now", runs=host.running)
-        await _first_of(draining, asyncio.create_task(_signal(stop)))
+        await _drain(host, settings.drain_timeout_s, stop)
     finally:
         app.draining = True
         await host.stop()
@@ -147,6 +144,14 @@ async def _serve(
         await asyncio.wait([delivering])
         for task in [starting, *background]:
             task.cancel()
+
+
+async def _drain(host: Host, timeout_s: float, stop: asyncio.Queue[signal.Signals]) -> None:
+    """Lets the runs that go on finish, until the time is up or somebody wants the stop at once."""
+    draining = asyncio.create_task(host.drain(timeout_s))
+    if host.running:
+        _log.info("finishing the runs that go on; stop again to end now", runs=host.running)
+    await _first_of(draining, asyncio.create_task(_signal(stop)))
 
 
 def _worker_files(settings: Settings, port: int) -> WorkerFiles:

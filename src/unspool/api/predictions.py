@@ -261,7 +261,7 @@ class Predictions:
         return found
 
     async def describe(self, request: Request, prediction: Prediction) -> dict[str, Any]:
-        """The prediction object (`wavespeed-v3.md` Â§1.2, `wire.md` Â§4)."""
+        """The prediction object (`wavespeed-v3.md` §1.2, `wire.md` §4)."""
         return await self._views.describe(prediction, self._base_url(request))
 
     # Follow

@@ -15,9 +15,10 @@ from unspool.events import PROGRESS_PREFIX
 from unspool.spool.watch import Tail
 from unspool.types import START, Batch, Cursor, Page
 
-_NEWEST = 16
 PAGE_BYTES = 64 * 1024
 """A page holds about so much, however many events were asked for."""
+_NEWEST = 16
+"""Batches by which a reader may be behind and still be fed; beyond them it reads."""
 _EVENT_OVERHEAD_BYTES = 100
 """What an event costs in memory beside its text, roughly."""
 
