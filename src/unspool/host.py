@@ -346,14 +346,13 @@ class Host:
         spoken: list[Events] = []
         ended = False
         for said in frames:
-            run = replica.runs.get(said.id)
-            if run is None or run.attempt != said.attempt:
-                continue
             if isinstance(said, Events):
                 spoken.append(said)
-            else:
-                await self._append(replica, spoken)
-                spoken, ended = [], True
+                continue
+            await self._append(replica, spoken)
+            spoken, ended = [], True
+            run = replica.runs.get(said.id)
+            if run is not None and run.attempt == said.attempt:
                 self._run_ended(run, said)
         await self._append(replica, spoken)
         if ended:

@@ -22,6 +22,8 @@ def frames(attempt: int, first: int, events: Sequence[bytes]) -> bytes:
         events: each one JSON object without line breaks.
     """
     if len(events) == 1:
+        if first < _PREPARED_HEADS and attempt <= _PREPARED_ATTEMPTS:
+            return _prepared_alone(attempt)[first] + events[0] + b"\n\n"
         return b"id: %d-%d\ndata: %b\n\n" % (attempt, first, events[0])
     interleaved: list[bytes] = [b""] * (2 * len(events))
     interleaved[0::2] = _heads(attempt, first, len(events))
@@ -49,3 +51,8 @@ def _head(attempt: int, n: int) -> bytes:
 @cache
 def _prepared(attempt: int) -> list[bytes]:
     return [_head(attempt, n) for n in range(_PREPARED_HEADS)]
+
+
+@cache
+def _prepared_alone(attempt: int) -> list[bytes]:
+    return [head[2:] for head in _prepared(attempt)]

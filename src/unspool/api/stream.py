@@ -138,7 +138,9 @@ class Writer:
     """
 
     def __init__(self, viewer: Viewer, send: Send, after: Cursor) -> None:
-        self.after = after
+        self._after = after
+        self._newest: Batch | None = None
+        """What was taken last: it knows `after`, without a cursor being made of each event."""
         self.ended = False
         """The terminal event is written, and the answer with it."""
         self._viewer = viewer
@@ -146,6 +148,11 @@ class Writer:
         self._now = asyncio.get_running_loop().time
         self._begun: _Begun | None = None
         self._failure: Exception | None = None
+
+    @property
+    def after(self) -> Cursor:
+        """The last event that the viewer has seen."""
+        return self._after if self._newest is None else self._newest.last
 
     async def write(self, page: Page | None) -> bool:
         """Writes a page, or a keep-alive where there is none. Returns whether the viewer goes on."""
@@ -155,7 +162,7 @@ class Writer:
             if not self._written():
                 return False
         if page is not None and page.batches:
-            self.after = page.batches[-1].last
+            self._after, self._newest = page.batches[-1].last, None
         return True
 
     def _message(self, piece: bytes, last: bool) -> Message:
@@ -174,9 +181,9 @@ class Writer:
         piece = news[0].sse if len(news) == 1 else b"".join([batch.sse for batch in news])
         if len(piece) > MAX_WRITE_BYTES or self._viewer.leaving is not None:
             return False
-        self.after = news[-1].last
-        sending = self._send({"type": "http.response.body", "body": piece, "more_body": True}).__await__()
+        self._newest = news[-1]
         try:
+            sending = self._send({"type": "http.response.body", "body": piece, "more_body": True}).__await__()
             waits_for = next(sending, _DONE)
         except Exception as error:
             self._failure = error

@@ -36,14 +36,16 @@ class News:
 
     def add(self, log: Log) -> None:
         """Wakes the readers of this log soon."""
-        if not self._logs:
+        logs = self._logs
+        if not logs:
             self._loop.call_soon(self._tell)
-        self._logs.append(log)
+        logs.append(log)
 
     def _tell(self) -> None:
         logs, self._logs = self._logs, []
+        now = self._loop.time()
         for log in logs:
-            log.wake()
+            log.wake(now)
 
 
 class LocalWatch:
@@ -68,6 +70,7 @@ class LocalWatch:
         "_timer",
         "_waiter",
         "_woken",
+        "level",
     )
 
     def __init__(self, log: Log | None = None, on_close: Callable[[LocalWatch], None] | None = None) -> None:
@@ -81,20 +84,29 @@ class LocalWatch:
         self._deadline = 0.0
         self._woken = False
         self._closed = False
+        self.level: Tail | None = None
+        """The tail, while it waits and has seen all that is visible but for what its log holds as fresh."""
 
     def wake(self) -> None:
         """Feeds the tail, or lets the waiter look again; kept for the next wait if nobody waits."""
-        waiter = self._waiter
-        if waiter is None:
+        tail, log = self._tail, self._log
+        if tail is not None and log is not None and not log.done and self._waits():
+            news = log.newest(tail.after)
+            if news and tail.take(news):
+                self.level = tail
+                return
+        self.rouse()
+
+    def rouse(self) -> None:
+        """Lets the waiter look again; kept for the next wait if nobody waits."""
+        self.level = None
+        if self._waiter is None:
             self._woken = True
-        elif not waiter.done():
-            tail, log = self._tail, self._log
-            if tail is not None and log is not None and not log.done:
-                news = log.newest(tail.after)
-                if news and tail.take(news):
-                    self._deadline = self._loop.time() + self._timeout_s
-                    return
-            waiter.set_result(True)
+        elif not self._waiter.done():
+            self._waiter.set_result(True)
+
+    def _waits(self) -> bool:
+        return self._waiter is not None and not self._waiter.done()
 
     async def wait(self, timeout_s: float, tail: Tail | None = None) -> bool:
         """See `Watch.wait`."""
@@ -107,10 +119,12 @@ class LocalWatch:
             self._arm(timeout_s)
         self._tail = tail
         self._waiter = self._loop.create_future()
+        if tail is not None and self._log is not None and self._log.seen_by(tail):
+            self.level = tail
         try:
             return await self._waiter
         finally:
-            self._waiter = self._tail = None
+            self._waiter = self._tail = self.level = None
 
     def _arm(self, delay_s: float) -> None:
         if self._timer is not None:
@@ -121,10 +135,12 @@ class LocalWatch:
         self._timer = None
         if self._waiter is None or self._waiter.done():
             return
-        remaining_s = self._deadline - self._loop.time()
+        fed_at = 0.0 if self._log is None else self._log.told_at
+        remaining_s = max(self._deadline, fed_at + self._timeout_s) - self._loop.time()
         if remaining_s > 0.001:
             self._arm(remaining_s)
         else:
+            self.level = None
             self._waiter.set_result(False)
 
     def close(self) -> None:
@@ -153,6 +169,7 @@ class Log:
     """
 
     __slots__ = (
+        "_fresh",
         "_gate",
         "_held",
         "_news",
@@ -164,6 +181,7 @@ class Log:
         "floor",
         "n",
         "queue_n",
+        "told_at",
         "watches",
     )
 
@@ -171,7 +189,11 @@ class Log:
         self._news = news
         self._waking = False
         self.batches: list[Batch] = []
+        self._fresh: list[Batch] = []
+        """What has become visible since the readers were last woken."""
         self.watches: set[LocalWatch] = set()
+        self.told_at = 0.0
+        """When its readers were last woken or fed, in the loop's time."""
         self.attempt = 0
         self.n = 0
         """Number of the newest event of the newest attempt, seen by readers or not."""
@@ -204,8 +226,10 @@ class Log:
         else:  # what `_show` does, for the one that is called for each event
             self.batches.append(batch)
             self.bytes += size + _EVENT_OVERHEAD_BYTES * count
-            if self.watches and not self._waking:
-                self._wake_soon()
+            if self.watches:
+                self._fresh.append(batch)
+                if not self._waking:
+                    self._wake_soon()
         return batch
 
     def _hold_or_show(self, batch: Batch) -> None:
@@ -217,6 +241,8 @@ class Log:
 
     def _show(self, batch: Batch) -> None:
         self.batches.append(batch)
+        if self.watches:
+            self._fresh.append(batch)
         if batch.attempt == 0:
             self.queue_n = batch.last.n
         self.bytes += batch.size + _EVENT_OVERHEAD_BYTES * len(batch.events)
@@ -245,16 +271,31 @@ class Log:
 
     def _wake_soon(self) -> None:
         if self._news is None:
-            self.wake()
+            self.wake(asyncio.get_running_loop().time())
         elif not self._waking:
             self._waking = True
             self._news.add(self)
 
-    def wake(self) -> None:
-        """Everyone who waits looks again, or is fed."""
+    def wake(self, now: float) -> None:
+        """Everyone who waits looks again, or is fed.
+
+        Args:
+            now: in the loop's time.
+        """
         self._waking = False
+        self.told_at = now
+        fresh, self._fresh = self._fresh, []
+        feed = bool(fresh) and not self.done
         for watch in self.watches:
-            watch.wake()
+            level = watch.level
+            if level is None:
+                watch.wake()
+            elif not (feed and level.take(fresh)):
+                watch.rouse()
+
+    def seen_by(self, tail: Tail) -> bool:
+        """Whether the tail has seen everything that is visible, and nothing of what its readers will be woken for."""
+        return not self._fresh and tail.after == self.last
 
     def newest(self, after: Cursor) -> list[Batch]:
         """What comes after the cursor, if that begins with one of the last batches; otherwise nothing.

@@ -106,6 +106,7 @@ class Entry(Waiting):
         "status",
         "stored",
         "submission",
+        "talking",
         "terminal",
     )
 
@@ -136,6 +137,8 @@ class Entry(Waiting):
         """How many of `loose` the journal has."""
         self.pin: int | None = None
         """The first journal row that this prediction would need after a crash."""
+        self.talking: dict[Entry, None] | None = None
+        """Where the spool has noted it, while it has events that the journal does not have."""
         self.ear: Callable[[Batch], None] | None = None
         """Called with what is said, until it takes itself away. For measurements."""
         self.origin = _NO_ORIGIN
@@ -231,7 +234,11 @@ class Entry(Waiting):
         """Adds to `records` the events that the journal does not have."""
         seq, loose = self.seq, self.loose
         fresh = loose[self.journaled :] if self.journaled else loose
-        records += [Said(seq, batch.attempt, batch.first, batch.events) for batch in fresh]
+        if len(fresh) > 1 and fresh[0].attempt == fresh[-1].attempt:
+            events = [event for batch in fresh for event in batch.events]
+            records.append(Said(seq, fresh[0].attempt, fresh[0].first, events))
+        else:
+            records += [Said(seq, batch.attempt, batch.first, batch.events) for batch in fresh]
         self.journaled = len(loose)
 
     def take_parts(self) -> list[tuple[Any, ...]]:

@@ -20,7 +20,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
@@ -70,8 +70,13 @@ from unspool.spool.sqlite_keys import SqliteKeys
 from unspool.states import Change, Status
 from unspool.types import Batch, Cursor, ModelInfo, Page, Prediction, Submission
 
-FLUSH_INTERVAL_S = 0.05
-"""Events become durable so long after they were appended, at the latest (the contract allows 0.1)."""
+FLUSH_INTERVAL_S = 0.02
+FLUSH_AFTER = 3
+"""An event is handed to the writer thread in the third flush after it was appended (the contract allows 0.1 s).
+
+So each flush takes a part of those that talk, with several events of each: one flush for all of them would be a
+pause that their viewers notice, and one event at a time would cost more.
+"""
 RECENT_BYTES = 32 * 1024 * 1024
 """Finished logs that stay in memory for late readers, all together."""
 LIVE_BYTES = 1024 * 1024
@@ -148,10 +153,11 @@ class SqliteSpool:
         self._pending = _Commit()
         self._changed: dict[Entry, None] = {}
         """Whose state the journal does not have yet."""
-        self._talking: dict[Entry, None] = {}
-        """Whose newest events the journal does not have yet. Written only when they are due: most short runs finish
-        before that, and then go straight into their part."""
-        self._flush = False
+        self._talking: deque[dict[Entry, None]] = deque({} for _ in range(FLUSH_AFTER))
+        """Who has events that the journal does not have yet, by the flush since the oldest of them. Written only when
+        they are due: most short runs finish before that, and then go straight into their part."""
+        self._due: dict[Entry, None] = {}
+        """Of these, who is written with the next commit."""
         self._committing = False
         self._urgent = False
         self._timer: asyncio.TimerHandle | None = None
@@ -265,8 +271,13 @@ class SqliteSpool:
     def _say(self, entry: Entry, attempt: int, said: Sequence[bytes]) -> None:
         """Adds events that may become durable a little later."""
         entry.say(attempt, said)
-        self._talking[entry] = None
+        if entry.talking is None:
+            self._talks(entry)
         self._commit_later()
+
+    def _talks(self, entry: Entry) -> None:
+        entry.talking = self._talking[-1]
+        entry.talking[entry] = None
 
     def _show_when_durable(self, entry: Entry, *, urgent: bool = True) -> None:
         """What is said from now on is seen only after the next commit."""
@@ -323,15 +334,18 @@ class SqliteSpool:
 
     async def append_all(self, spoken: Iterable[Spoken]) -> list[Claim]:
         """See `Spool.append_all`."""
-        running, talking, stale = self._running, self._talking, []
+        running, stale = self._running, []
         for said in spoken:
             entry = running.get(said.id)
             if entry is None or entry.attempt != said.attempt:
                 stale.append(Claim(said.id, said.attempt))
             elif said.events:
-                entry.say(said.attempt, said.events)
-                talking[entry] = None
-        if talking:
+                entry.loose.append(batch := entry.log.append(said.attempt, said.events))
+                if entry.ear is not None:
+                    entry.ear(batch)
+                if entry.talking is None:
+                    self._talks(entry)
+        if self._timer is None and self._talking[-1]:
             self._commit_later()
         return stale
 
@@ -365,7 +379,9 @@ class SqliteSpool:
         self._pending.ending.append(entry)
         self._pending.then.append(lambda: self._ended(entry, ended))
         self._changed.pop(entry, None)
-        self._talking.pop(entry, None)
+        if entry.talking is not None:
+            del entry.talking[entry]
+            entry.talking = None
         self._commit_soon()
         return ended
 
@@ -620,8 +636,18 @@ class SqliteSpool:
 
     def _commit_on_time(self) -> None:
         self._timer = None
-        self._flush = True
-        self._commit_soon()
+        self._age()
+        if self._due or self._changed:
+            self._commit_soon()
+        if any(self._talking):
+            self._commit_later()
+
+    def _age(self) -> None:
+        """Who has waited for enough flushes is due."""
+        for entry in self._talking.popleft():
+            self._due[entry] = None
+            entry.talking = self._due
+        self._talking.append({})
 
     def _durable(self) -> asyncio.Future[None]:
         """Done when everything that has happened by now is durable."""
@@ -659,16 +685,15 @@ class SqliteSpool:
             if entry.attempt == 0:
                 entry.move_unjournaled(records)
         self._changed.clear()
-        if self._flush:
-            # Into the journal; or, when it would pin too much of that or is too large for memory, into its own parts.
-            self._flush = False
-            for entry in self._talking:
-                if entry.log.bytes < LIVE_BYTES and not self._pins_much(entry):
-                    entry.pin = entry.pin or self._next_journal_id
-                    entry.move_unjournaled(records)
-                else:
-                    self._pack_into_parts(entry, commit, records)
-            self._talking.clear()
+        # Into the journal; or, when it would pin too much of that or is too large for memory, into its own parts.
+        for entry in self._due:
+            entry.talking = None
+            if entry.log.bytes < LIVE_BYTES and not self._pins_much(entry):
+                entry.pin = entry.pin or self._next_journal_id
+                entry.move_unjournaled(records)
+            else:
+                self._pack_into_parts(entry, commit, records)
+        self._due.clear()
         if records:
             if self._next_journal_id % _CUT_EVERY_ROWS == 0:
                 self._unpin_silent(commit, records)
@@ -723,7 +748,7 @@ class SqliteSpool:
             callback()
         if self._urgent:
             self._commit()
-        elif self._changed or self._talking:
+        elif self._changed or any(self._talking):
             self._commit_later()
         elif self._idle is not None and not self._idle.done():
             self._idle.set_result(None)
@@ -799,8 +824,9 @@ class SqliteSpool:
         """See `Spool.close`."""
         if self._closed:
             return
-        while self._failing is None and (self._committing or self._urgent or self._changed or self._talking):
-            self._flush = True
+        while self._failing is None and (self._committing or self._urgent or self._changed or any(self._talking)):
+            for _ in range(FLUSH_AFTER):
+                self._age()
             self._commit_soon()
             self._idle = self._loop.create_future()
             await self._idle
@@ -817,7 +843,7 @@ class SqliteSpool:
         if self._timer is not None:
             self._timer.cancel()
         for entry in self._entries.values():
-            entry.log.wake()
+            entry.log.wake(self._loop.time())
             if entry.ended is not None and not entry.ended.done():
                 entry.ended.set_exception(SpoolUnavailable("The spool was closed before this was durable."))
                 entry.ended.exception()
