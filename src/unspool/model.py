@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal, TypeVar, cast, get_type_hints
 import msgspec
 import pydantic
 
-from unspool import events
+from unspool import batched, events
 from unspool.errors import ModelFileError
 from unspool.files.file import File, as_file, serialization_context
 from unspool.states import Status
@@ -37,6 +37,8 @@ STREAMABLE = ("progress", "log", "output")
 Level = Literal["debug", "info", "warning", "error"]
 T = TypeVar("T")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*", re.ASCII)
+_GPU = re.compile(r"cuda:(0|[1-9][0-9]{0,3})", re.ASCII)
+_DEVICE = re.compile(rf"cpu|mps|cuda|{_GPU.pattern}", re.ASCII)
 _CATEGORY = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*", re.ASCII)
 _HIGHEST_PRICE = 1e9
 _TRACK_INTERVAL_S = 0.1
@@ -302,6 +304,7 @@ class Model:
     """What is called for each prediction, or a class whose instances are."""
     readme: str
     slots: int
+    """How many calls there may be at once."""
     replicas: int
     max_attempts: int
     run_timeout_s: float | None
@@ -310,8 +313,15 @@ class Model:
     price: float
     inputs: type[pydantic.BaseModel]
     run_parameter: str | None
-    """The parameter that receives the `Run`, if it asks for one."""
+    """The parameter that receives the `Run`, or the runs of a batch, if it asks for them."""
     setup: Callable[[], Any] | None = field(default=None)
+    batch: int | None = None
+    """For how many predictions one call may be; `None` if a call is for one, and is not given lists."""
+    batch_wait_s: float = 0
+    whole_parameter: str | None = None
+    """The parameter that receives the inputs of a batch as objects. Without it, each input has one of its own."""
+    device: tuple[str, ...] = ()
+    idle_unload_s: float | None = None
 
     def info(self) -> ModelInfo:
         """What the HTTP side needs to know."""
@@ -320,12 +330,14 @@ class Model:
             schema=self.inputs.model_json_schema(),
             streams=self.streams,
             readme=self.readme,
-            slots=self.slots,
+            slots=self.slots * (self.batch or 1),
             replicas=self.replicas,
             max_attempts=self.max_attempts,
             run_timeout_s=self.run_timeout_s,
             category=self.category,
             price=self.price,
+            device=self.device,
+            idle_unload_s=self.idle_unload_s,
         )
 
 
@@ -340,12 +352,16 @@ def model(
     readme: str | None = None,
     category: str = "other",
     price: float = 0,
+    batch: int | None = None,
+    batch_wait_ms: float = 5,
+    device: str | Iterable[str] | None = None,
+    idle_unload_s: float | None = None,
 ) -> Callable[[T], T]:
     """Makes a function, or a class with `__call__` and perhaps `setup`, a model. Returns it unchanged.
 
     Args:
         id: the path after `/api/v3/`: one or more segments, as in `acme/countdown`.
-        slots: how many predictions one worker process runs at once.
+        slots: how many predictions one worker process runs at once; with `batch`, how many batches.
         replicas: how many worker processes there are.
         max_attempts: how often a prediction is tried when its process dies under it.
         run_timeout_s: how long one attempt may take, in seconds; a request can ask for less.
@@ -353,6 +369,12 @@ def model(
         readme: markdown; default is the docstring.
         category: what it makes of what, as "text-to-image", "image-to-video", "text-to-text"; clients filter by it.
         price: what a prediction that completes costs, in USD. Nothing is charged: it is counted, and shown.
+        batch: calls it for up to so many predictions at once, with lists in place of single inputs.
+        batch_wait_ms: how long a batch that could begin waits for more predictions, in milliseconds.
+        device: where its workers compute: "cpu", "cuda" (every GPU that this server sees), "cuda:1",
+            ["cuda:0", "cuda:1"] or "mps". GPUs are dealt out to the replicas, each of which sees only its own.
+            Default: workers see what the server sees.
+        idle_unload_s: ends a worker that had nothing to do for so many seconds; the next prediction loads it again.
 
     Raises:
         ModelFileError: the declaration cannot be served; the message says why.
@@ -370,6 +392,10 @@ def model(
             readme=readme,
             category=category,
             price=price,
+            batch=batch,
+            batch_wait_ms=batch_wait_ms,
+            device=device,
+            idle_unload_s=idle_unload_s,
         )
         setattr(target, MARK, declared)
         return target
@@ -393,6 +419,10 @@ def make_model(
     readme: str | None = None,
     category: str = "other",
     price: float = 0,
+    batch: int | None = None,
+    batch_wait_ms: float = 5,
+    device: str | Iterable[str] | None = None,
+    idle_unload_s: float | None = None,
     inputs: type[pydantic.BaseModel] | None = None,
 ) -> Model:
     """The declaration that `@model` attaches; engines call it with themselves as the target.
@@ -404,17 +434,21 @@ def make_model(
         ModelFileError: the declaration cannot be served; the message says why.
     """
     _check_id(id)
-    for name, value in (("slots", slots), ("replicas", replicas), ("max_attempts", max_attempts)):
-        if value < 1:
+    counts = {"slots": slots, "replicas": replicas, "max_attempts": max_attempts, "batch": batch}
+    for name, value in counts.items():
+        if value is not None and value < 1:
             raise ModelFileError(f"model {id!r}: {name}={value!r} must be 1 or more")
-    if run_timeout_s is not None and run_timeout_s <= 0:
-        raise ModelFileError(f"model {id!r}: run_timeout_s={run_timeout_s!r} must be more than 0")
+    for name, seconds in (("run_timeout_s", run_timeout_s), ("idle_unload_s", idle_unload_s)):
+        if seconds is not None and seconds <= 0:
+            raise ModelFileError(f"model {id!r}: {name}={seconds!r} must be more than 0")
+    if batch_wait_ms < 0:
+        raise ModelFileError(f"model {id!r}: batch_wait_ms={batch_wait_ms!r} must be 0 or more")
     if not _CATEGORY.fullmatch(category):
         raise ModelFileError(f"model {id!r}: category={category!r} must be words joined by '-', as in 'text-to-image'")
     if isinstance(price, bool) or not isinstance(price, int | float) or not 0 <= price < _HIGHEST_PRICE:
         raise ModelFileError(f"model {id!r}: price={price!r} must be a number of USD, 0 or more")
     call, setup = _call_and_setup(id, target)
-    derived, run_parameter = _inputs(id, call)
+    derived, run_parameter, whole_parameter = _inputs(id, call, batch is not None)
     return Model(
         id=id,
         target=target,
@@ -429,7 +463,22 @@ def make_model(
         inputs=inputs or derived,
         run_parameter=run_parameter,
         setup=setup,
+        batch=batch,
+        batch_wait_s=batch_wait_ms / 1000,
+        whole_parameter=whole_parameter,
+        device=_device(id, device),
+        idle_unload_s=idle_unload_s,
     )
+
+
+def _device(id: str, device: str | Iterable[str] | None) -> tuple[str, ...]:
+    named = () if device is None else (device,) if isinstance(device, str) else tuple(device)
+    one_by_one = len(named) > 1 or not isinstance(device, str | None)
+    if any(not (_GPU if one_by_one else _DEVICE).fullmatch(one) for one in named) or len(set(named)) < len(named):
+        raise ModelFileError(
+            f"model {id!r}: device={device!r} must be 'cpu', 'cuda', 'mps', a GPU such as 'cuda:0', or a list of GPUs"
+        )
+    return named
 
 
 def _check_id(id: str) -> None:
@@ -454,8 +503,8 @@ def _call_and_setup(id: str, target: Callable[..., Any]) -> tuple[Callable[..., 
     return owner.__call__, setup
 
 
-def _inputs(id: str, call: Callable[..., Any]) -> tuple[type[pydantic.BaseModel], str | None]:
-    """The pydantic model of the inputs, made of the signature, and the name of the `Run` parameter.
+def _inputs(id: str, call: Callable[..., Any], batch: bool) -> tuple[type[pydantic.BaseModel], str | None, str | None]:
+    """The pydantic model of the inputs, made of the signature; the names of `run_parameter` and `whole_parameter`.
 
     Fields have names of their own and the parameters' as aliases: an input may be called `schema` or `copy`.
     """
@@ -470,26 +519,52 @@ def _inputs(id: str, call: Callable[..., Any]) -> tuple[type[pydantic.BaseModel]
         parameters = parameters[1:]
     for parameter in parameters:
         name, kind, hint = parameter.name, parameter.kind, hints.get(parameter.name, Any)
-        if hint is Run or (name == "run" and hint is Any):
+        if batch:
+            _check_batched(id, parameter)
+            hint = batched.entry(id, name, hint)
+        if hint is Run or (name == ("runs" if batch else "run") and hint is Any):
             run_parameter = name
         elif kind is parameter.VAR_KEYWORD:
             extra = "allow"
         elif kind in (parameter.VAR_POSITIONAL, parameter.POSITIONAL_ONLY):
             raise ModelFileError(f"model {id!r}: parameter {name!r} must be one that can be passed by name")
-        elif name in RESERVED_FIELDS:
-            raise ModelFileError(f"model {id!r}: an input cannot be called {name!r}; the API uses that name itself")
         else:
-            fields[f"input_{name}"] = (
-                _named(name, hint),
-                ... if parameter.default is parameter.empty else parameter.default,
-            )
+            hints[name] = hint
+            fields[name] = parameter.default
+    if batch and not fields and run_parameter is None:
+        raise ModelFileError(f"model {id!r}: a batched model needs a parameter that is a list with an entry each")
+    if batch and len(fields) == 1 and batched.has_fields(hints[whole := next(iter(fields))]):
+        return _schema_of(id, lambda: batched.whole_inputs(hints[whole])), run_parameter, whole
+    config = pydantic.ConfigDict(extra=cast(Any, extra), protected_namespaces=(), arbitrary_types_allowed=False)
+    named = {f"input_{name}": _field(name, hints.get(name, Any), default) for name, default in fields.items()}
+    return _schema_of(id, lambda: pydantic.create_model("Inputs", __config__=config, **named)), run_parameter, None
+
+
+def _check_batched(id: str, parameter: inspect.Parameter) -> None:
+    if parameter.kind is parameter.VAR_KEYWORD:
+        raise ModelFileError(f"model {id!r}: a batched model cannot take **{parameter.name}; name its inputs")
+    if parameter.default is not parameter.empty:
+        raise ModelFileError(
+            f"model {id!r}: parameter {parameter.name!r} of a batched model is always given; say what one prediction "
+            f"may leave out: list[Annotated[…, Field(default={parameter.default!r})]]"
+        )
+
+
+def _schema_of(id: str, make: Callable[[], type[pydantic.BaseModel]]) -> type[pydantic.BaseModel]:
+    """What `make` makes, once its schema is known to be one that can be served."""
     try:
-        config = pydantic.ConfigDict(extra=cast(Any, extra), protected_namespaces=(), arbitrary_types_allowed=False)
-        made = pydantic.create_model("Inputs", __config__=config, **fields)
-        made.model_json_schema()
+        made = make()
+        names = made.model_json_schema()["properties"]
     except Exception as error:
         raise ModelFileError(f"model {id!r}: no JSON schema for its parameters: {error}") from error
-    return made, run_parameter
+    for name in RESERVED_FIELDS.intersection(names):
+        raise ModelFileError(f"model {id!r}: an input cannot be called {name!r}; the API uses that name itself")
+    return made
+
+
+def _field(name: str, hint: Any, default: Any) -> Any:
+    """A field of the inputs. Without a default of the parameter, its annotation may say one."""
+    return _named(name, hint) if default is inspect.Parameter.empty else (_named(name, hint), default)
 
 
 def _named(name: str, hint: Any) -> Any:

@@ -196,6 +196,7 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     """Which of `progress`, `log`, `output` it emits; empty if it refuses to stream."""
     readme: str
     slots: int
+    """How many predictions one worker takes at once."""
     replicas: int
     max_attempts: int
     run_timeout_s: float | None
@@ -203,3 +204,7 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     """What it makes of what, as `text-to-image`; clients show and filter by it."""
     price: float = 0
     """Of one completed prediction, in USD."""
+    device: tuple[str, ...] = ()
+    """Where its workers compute, as its author said it; empty if they see what the server sees."""
+    idle_unload_s: float | None = None
+    """A worker that had nothing to do for so long is ended until it is needed."""

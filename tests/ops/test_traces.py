@@ -50,7 +50,7 @@ def parts(collector: Collector, span: Span) -> list[Span]:
     return sorted((one for one in collector.spans if one.parent == span.id), key=lambda one: one.begin_ns)
 
 
-@pytest.mark.parametrize("model", ["traced/sync", "traced/async"])
+@pytest.mark.parametrize("model", ["traced/sync", "traced/async", "traced/batch"])
 def test_a_trace_leads_from_the_client_to_the_spans_of_the_model(traced: Server, collector: Collector, model: str):
     client = traced.client()
     answer = client.http.post(model, json={}, headers={"traceparent": f"00-{TRACE}-{SPAN}-01"})

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from unspool import Accept, Cancelled, File, ModelError, Run, model
 from unspool.engines.llama import Llama
@@ -48,6 +48,22 @@ class Holder:
             return [self.prefix, prompt]
         except Cancelled:
             raise ModelError("cancelled") from None
+
+
+class Question(BaseModel):
+    text: str
+
+
+@model("typed/batch", batch=8, batch_wait_ms=2.5, device=["cuda:0", "cuda:1"], replicas=2, idle_unload_s=600)
+def batched(inputs: list[Question], runs: list[Run]) -> list[str | Exception]:
+    for run in runs:
+        run.progress(50)
+    return [one.text or ModelError("nothing") for one in inputs]
+
+
+@model("typed/batch-of-lists", batch=8, device="cuda")
+async def batched_lists(text: list[str], size: list[Annotated[int, Field(default=3)]]) -> list[str]:
+    return [one * count for one, count in zip(text, size, strict=True)]
 
 
 @model("typed/files")

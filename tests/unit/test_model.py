@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import json
 import sys
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import pydantic
@@ -758,3 +759,134 @@ def test_a_model_is_a_fact():
     assert isinstance(declared, Model)
     with pytest.raises(dataclasses.FrozenInstanceError):
         declared.id = "other"
+
+
+# Batches
+
+
+class Question(pydantic.BaseModel):
+    text: Annotated[str, pydantic.Field(min_length=1)]
+    top_k: int = 3
+
+
+@dataclasses.dataclass
+class PlainQuestion:
+    text: Annotated[str, pydantic.Field(min_length=1)]
+    top_k: int = 3
+
+
+ONE_QUESTION = {
+    "type": "object",
+    "title": "Inputs",
+    "additionalProperties": False,
+    "properties": {
+        "text": {"title": "Text", "type": "string", "minLength": 1},
+        "top_k": {"title": "Top K", "type": "integer", "default": 3},
+    },
+    "required": ["text"],
+}
+
+
+def of_objects(inputs: list[Question], runs: list[Run]) -> list[str]: ...
+def of_dataclasses(inputs: Sequence[PlainQuestion]) -> list[str]: ...
+def of_untyped_runs(runs, inputs: Annotated[list[Question], "what is asked"]) -> list[str]: ...
+
+
+@pytest.mark.parametrize(
+    ("target", "runs", "whole"),
+    [(of_objects, "runs", "inputs"), (of_dataclasses, None, "inputs")],
+)
+def test_the_fields_of_a_batchs_objects_are_the_inputs_of_one_prediction(target: Any, runs: str | None, whole: str):
+    declared = make_model("m", target, batch=8)
+    assert declared.info().schema == ONE_QUESTION
+    assert (declared.run_parameter, declared.whole_parameter) == (runs, whole)
+
+
+def test_an_object_that_takes_more_says_so_in_the_schema():
+    class Open(pydantic.BaseModel, extra="allow"):
+        text: str
+
+    def target(inputs: list[Open]) -> list[str]: ...
+
+    assert make_model("m", target, batch=8).info().schema["additionalProperties"] is True
+
+
+def test_each_list_of_a_batch_is_an_input_of_one_prediction():
+    def target(
+        text: list[str], size: list[Annotated[int, pydantic.Field(default=2, ge=1)]], any_of_it, runs
+    ) -> Any: ...
+
+    declared = make_model("m", target, batch=8)
+    assert declared.info().schema == {
+        "type": "object",
+        "title": "Inputs",
+        "additionalProperties": False,
+        "properties": {
+            "text": {"title": "Text", "type": "string"},
+            "size": {"title": "Size", "type": "integer", "default": 2, "minimum": 1},
+            "any_of_it": {"title": "Any of it"},
+        },
+        "required": ["text", "any_of_it"],
+    }
+    assert (declared.run_parameter, declared.whole_parameter) == ("runs", None)
+
+
+def test_the_slots_of_a_batched_model_are_whole_batches():
+    assert make_model("m", of_objects, batch=8).info().slots == 8
+    assert make_model("m", of_objects, batch=8, slots=2).info().slots == 16
+
+
+def no_list(text: str) -> list[str]: ...
+def one_run(text: list[str], run: Run) -> list[str]: ...
+def with_default(text: list[str], size: list[int] = [2]) -> list[str]: ...  # noqa: B006
+def with_more(text: list[str], **more: Any) -> list[str]: ...
+def with_nothing() -> list[str]: ...
+def with_reserved(stream: list[str]) -> list[str]: ...
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        (no_list, "parameter 'text' of a batched model gets a list"),
+        (one_run, "parameter 'run' of a batched model gets a list"),
+        (with_default, r"parameter 'size' of a batched model is always given; .*default=\[2\]"),
+        (with_more, r"a batched model cannot take \*\*more"),
+        (with_nothing, "a batched model needs a parameter"),
+        (with_reserved, "an input cannot be called 'stream'"),
+        (of_untyped_runs, r"is about each entry: write list\[Annotated"),
+    ],
+)
+def test_a_batched_signature_that_says_nothing_of_one_prediction_is_refused(target: Any, message: str):
+    with pytest.raises(ModelFileError, match=message):
+        make_model("m", target, batch=8)
+
+
+def test_a_batch_is_one_or_more_and_its_wait_not_negative():
+    with pytest.raises(ModelFileError, match="batch=0 must be 1 or more"):
+        make_model("m", of_objects, batch=0)
+    with pytest.raises(ModelFileError, match="batch_wait_ms=-1 must be 0 or more"):
+        make_model("m", of_objects, batch=1, batch_wait_ms=-1)
+
+
+# Placement
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda", "cuda:0", "cuda:12", "mps", ["cuda:0"], ("cuda:1", "cuda:0")])
+def test_a_device_is_known_by_its_name(device: Any):
+    assert make_model("m", nothing, device=device).info().device == (
+        (device,) if type(device) is str else tuple(device)
+    )
+
+
+@pytest.mark.parametrize(
+    "device", ["gpu", "cuda:", "cuda:x", "cuda:01", "", "CPU", ["cpu"], ["cuda", "cuda:0"], ["cuda:0"] * 2]
+)
+def test_what_is_no_device_is_refused(device: Any):
+    with pytest.raises(ModelFileError, match="must be 'cpu', 'cuda', 'mps', a GPU such as 'cuda:0', or a list of GPUs"):
+        make_model("m", nothing, device=device)
+
+
+@pytest.mark.parametrize("value", [0, -1])
+def test_a_model_is_unloaded_after_some_time_or_never(value: float):
+    with pytest.raises(ModelFileError, match="idle_unload_s"):
+        make_model("m", nothing, idle_unload_s=value)

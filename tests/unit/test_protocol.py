@@ -50,9 +50,9 @@ TO_HOST: list[tuple[Frame, bytes]] = [
     (
         Described([INFO]),
         (
-            b"\x00\x00\x00\x7b\x92\xa9Described\x91\x8a\xa2id\xa1m\xa6schema\x80\xa7streams\x92\xa3log\xa6output"
+            b"\x00\x00\x00\x92\x92\xa9Described\x91\x8c\xa2id\xa1m\xa6schema\x80\xa7streams\x92\xa3log\xa6output"
             b"\xa6readme\xa1R\xa5slots\x01\xa8replicas\x02\xacmax_attempts\x03\xadrun_timeout_s\xc0"
-            b"\xa8category\xa5other\xa5price\x00"
+            b"\xa8category\xa5other\xa5price\x00\xa6device\x90\xadidle_unload_s\xc0"
         ),
     ),
     (BadFile("no"), b"\x00\x00\x00\x0c\x92\xa7BadFile\xa2no"),

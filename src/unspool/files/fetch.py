@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -65,6 +66,8 @@ def _below(value: Any) -> Iterable[tuple[Any, Any]]:
         return ((name, getattr(value, name)) for name in type(value).model_fields)
     if isinstance(value, Mapping):
         return value.items()
+    if dataclasses.is_dataclass(value):
+        return ((field.name, getattr(value, field.name)) for field in dataclasses.fields(value))
     if isinstance(value, list | tuple | set | frozenset):
         return enumerate(value)
     return ()

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import CancelledError
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
 from unspool.files import scratch
 from unspool.files.config import WorkerFiles, from_environment
@@ -16,11 +16,17 @@ from unspool.files.keep import Keeper
 from unspool.files.storage import Storage
 from unspool.model import Run
 
+Key = tuple[str, int]
+"""A prediction's id and its attempt."""
+
 
 class Job:
     """A run that goes on, and how to interrupt it."""
 
+    make_run: ClassVar[type[Run]] = Run
     run: Run
+    speaks = True
+    """Whether output of unknown origin may be its."""
 
     def __init__(self) -> None:
         self.traceparent = ""
@@ -29,10 +35,23 @@ class Job:
         self.tasks: set[asyncio.Task[Any]] = set()
         """What goes on for it in the event loop."""
 
+    def add_current_task(self) -> None:
+        """First thing in a task. Cancelled before its first step, it would not even hear of it."""
+        task = asyncio.current_task()
+        assert task is not None
+        self.tasks.add(task)
+
     def cancel_tasks(self) -> None:
         """In the event loop."""
         for task in self.tasks:
             task.cancel()
+
+    def interrupts(self, key: Key) -> Key:
+        """Whose thread is interrupted if it does not stop. `key` is its own."""
+        return key
+
+
+J = TypeVar("J", bound=Job)
 
 
 class RunFiles:
@@ -55,11 +74,11 @@ class RunFiles:
         """The event loop that is running in this thread does the work."""
         self._loop, self._loop_thread_id = loop, threading.get_ident()
 
-    def job(self, id: str, attempt: int, emit: Callable[[bytes], None], base64_output: bool) -> Job:
+    def job(self, id: str, attempt: int, emit: Callable[[bytes], None], base64_output: bool, kind: type[J]) -> J:
         """A new run."""
-        job = Job()
+        job = kind()
         if self._config is None:
-            job.run = Run(id, attempt, emit)
+            job.run = kind.make_run(id, attempt, emit)
             return job
 
         def write(name: str, content: Path | bytes) -> None:
@@ -67,7 +86,7 @@ class RunFiles:
 
         keeper = Keeper(id, self._config.base_url, write, self._config.max_base64_output_bytes)
         embed = keeper.to_base64 if base64_output else None
-        job.run = Run(id, attempt, emit, keep=keeper.to_url, embed=embed, make_folder=self._scratch.folder)
+        job.run = kind.make_run(id, attempt, emit, keep=keeper.to_url, embed=embed, make_folder=self._scratch.folder)
         return job
 
     def _write(self, job: Job, name: str, content: Path | bytes) -> None:

@@ -24,25 +24,23 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from contextvars import copy_context
 from pathlib import Path
 from typing import Any, cast
 
-import pydantic
 import uvloop
 
 from unspool import events
-from unspool.errors import InvalidInput, ModelError, ModelFileError
-from unspool.events import TaskCode
+from unspool.errors import ModelFileError
 from unspool.files.file import may_hold_files
 from unspool.model import Cancelled, Model, Run, current_run, find_models
-from unspool.states import Status
 from unspool.worker import capture, tracing
-from unspool.worker.files import Job, RunFiles, forget
+from unspool.worker.batching import Batcher, Desk, Member, arguments_of
+from unspool.worker.files import Job, Key, RunFiles, forget
 from unspool.worker.messages import public_message
+from unspool.worker.outcomes import completed, drain, drain_async, failed, is_async
 from unspool.worker.protocol import (
     BadFile,
     Described,
@@ -75,8 +73,6 @@ TURN_BYTES = 1024 * 1024
 SWITCH_INTERVAL_S = 0.001
 """How long a model in a tight loop can keep its events from being sent."""
 
-_Key = tuple[str, int]
-
 
 class Worker:
     """One model in this process."""
@@ -84,15 +80,17 @@ class Worker:
     def __init__(self, control: socket.socket, out: socket.socket) -> None:
         self._control = control
         self._out = out
-        self._said: queue.SimpleQueue[tuple[_Key, bytes | Finished]] = queue.SimpleQueue()
-        self._jobs: dict[_Key, Job] = {}
+        self._said: queue.SimpleQueue[tuple[Key, bytes | Finished]] = queue.SimpleQueue()
+        self._jobs: dict[Key, Job] = {}
         self._jobs_lock = threading.Lock()
-        self._interrupts: list[tuple[float, _Key]] = []
+        self._interrupts: list[tuple[float, Key]] = []
         self._control_lock = threading.Lock()
         self._to_load: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._model: Model
         self._call: Callable[..., Any]
         self._slots: ThreadPoolExecutor
+        self._job_kind: type[Job]
+        self._begin: Callable[[Key, Any, bytes], object]
         self._loop: asyncio.AbstractEventLoop
         self._files = RunFiles()
 
@@ -130,8 +128,19 @@ class Worker:
         except BaseException as error:
             self._leave(LoadFailed(public_message(error), traceback.format_exc()))
         self._slots = ThreadPoolExecutor(self._model.slots, "slot")
+        self._job_kind, self._begin = self._way_to_run()
         self._send(Ready())
         await asyncio.Event().wait()
+
+    def _way_to_run(self) -> tuple[type[Job], Callable[[Key, Any, bytes], object]]:
+        """What a run is, and who takes it."""
+        loop, slots = self._loop, self._slots
+        if self._model.batch is not None:
+            desk = Desk(loop, slots, self._files, self._jobs, self._leave_thread, lambda *said: self._said.put(said))
+            return Member, Batcher(self._model, self._call, desk).add
+        if is_async(self._call):
+            return Job, lambda *run: loop.call_soon_threadsafe(self._start_task, *run)
+        return Job, lambda *run: slots.submit(self._run_in_slot, *run)
 
     async def _set_up(self) -> Callable[..., Any]:
         current_run.set(_Setup(self._send))
@@ -180,14 +189,12 @@ class Worker:
 
     def _start(self, order: Start) -> None:
         key = (order.id, order.attempt)
-        job = self._jobs[key] = self._files.job(order.id, order.attempt, self._emitter(key), order.base64_output)
+        emit = self._emitter(key)
+        job = self._jobs[key] = self._files.job(order.id, order.attempt, emit, order.base64_output, self._job_kind)
         job.traceparent = order.traceparent
-        if _is_async(self._call):
-            self._loop.call_soon_threadsafe(self._start_task, key, job, order.input)
-        else:
-            self._slots.submit(self._run_in_slot, key, job, order.input)
+        self._begin(key, job, order.input)
 
-    def _emitter(self, key: _Key) -> Callable[[bytes], None]:
+    def _emitter(self, key: Key) -> Callable[[bytes], None]:
         put, unsent = self._said.put, self._said.qsize
 
         def emit(event: bytes) -> None:
@@ -203,7 +210,7 @@ class Worker:
         if job is None:
             return
         job.run.stop_status = order.status
-        self._interrupts.append((time.monotonic() + INTERRUPT_AFTER_S, key))
+        self._interrupts.append((time.monotonic() + INTERRUPT_AFTER_S, job.interrupts(key)))
         self._loop.call_soon_threadsafe(job.cancel_tasks)
 
     def _interrupt_late_ones(self) -> None:
@@ -218,7 +225,7 @@ class Worker:
 
     # Running
 
-    def _run_in_slot(self, key: _Key, job: Job, input: bytes) -> None:
+    def _run_in_slot(self, key: Key, job: Job, input: bytes) -> None:
         job.thread_id = threading.get_ident()
         context = copy_context()
         context.run(tracing.enter, job.traceparent)
@@ -234,24 +241,22 @@ class Worker:
             self._files.bring(job, arguments)
             result = self._call(**arguments)
             if inspect.isgenerator(result):
-                result = _drain(run, result)
-            return self._completed(run, result)
+                result = drain(run, result)
+            return completed(run, result)
         except BaseException as error:
-            return self._failed(run, error)
+            return failed(run, error)
 
-    def _start_task(self, key: _Key, job: Job, input: bytes) -> None:
-        task = self._loop.create_task(self._run_in_loop(key, job, input))
-        job.tasks.add(task)
-        if job.run.cancelled:
-            task.cancel()
+    def _start_task(self, key: Key, job: Job, input: bytes) -> None:
+        self._loop.create_task(self._run_in_loop(key, job, input))
 
-    async def _run_in_loop(self, key: _Key, job: Job, input: bytes) -> None:
+    async def _run_in_loop(self, key: Key, job: Job, input: bytes) -> None:
+        job.add_current_task()
         tracing.enter(job.traceparent)
         current_run.set(job.run)
         try:
             finished = await self._attempt_async(job, input)
         except BaseException as error:
-            finished = self._failed(job.run, error)
+            finished = failed(job.run, error)
         self._finish(key, job, finished)
 
     async def _attempt_async(self, job: Job, input: bytes) -> Finished:
@@ -261,48 +266,27 @@ class Worker:
         await self._files.bring_async(job, arguments)
         result = self._call(**arguments)
         if inspect.isasyncgen(result):
-            await _drain_async(run, result)
+            await drain_async(run, result)
             result = None
         elif inspect.isawaitable(result):
             result = await result
         if may_hold_files(result):
-            return await asyncio.to_thread(self._completed, run, result)
-        return self._completed(run, result)
+            return await asyncio.to_thread(completed, run, result)
+        return completed(run, result)
 
     def _arguments(self, run: Run, input: bytes) -> dict[str, Any]:
-        validated = self._model.inputs.model_validate_json(input)
-        fields = type(validated).model_fields
-        arguments = {field.alias or name: getattr(validated, name) for name, field in fields.items()}
-        arguments.update(validated.model_extra or {})
+        arguments = arguments_of(self._model.inputs.model_validate_json(input))
         if self._model.run_parameter is not None:
             arguments[self._model.run_parameter] = run
         return arguments
 
-    @staticmethod
-    def _completed(run: Run, result: Any) -> Finished:
-        capture.flush(run)
-        return Finished(run.id, run.attempt, Status.COMPLETED, run.completed(result))
+    def _finish(self, key: Key, job: Job, finished: Finished) -> None:
+        self._leave_thread(key, job)
+        forget(job)
+        self._said.put((key, finished))
 
-    @staticmethod
-    def _failed(run: Run, error: BaseException) -> Finished:
-        with suppress(Cancelled):
-            capture.flush(run)
-        if run.stop_status is Status.CANCELLED:
-            return Finished(run.id, run.attempt, Status.CANCELLED, events.cancelled(run.id))
-        if run.stop_status is Status.TIMEOUT:
-            return Finished(run.id, run.attempt, Status.TIMEOUT, events.timed_out(run.id))
-        if isinstance(error, InvalidInput):
-            wrong = events.error(run.id, error.message, TaskCode.INVALID_PARAMETER, Status.FAILED, errors=error.errors)
-            return Finished(run.id, run.attempt, Status.FAILED, wrong)
-        code = TaskCode.EXECUTION_FAILED
-        if isinstance(error, pydantic.ValidationError):
-            code = TaskCode.INVALID_PARAMETER
-        terminal = events.error(run.id, public_message(error), code, Status.FAILED)
-        detail = "" if isinstance(error, ModelError) else "".join(traceback.format_exception(error))
-        return Finished(run.id, run.attempt, Status.FAILED, terminal, detail)
-
-    def _finish(self, key: _Key, job: Job, finished: Finished) -> None:
-        """Forgets the job, so that nothing interrupts this thread any more, and says the last word."""
+    def _leave_thread(self, key: Key, job: Job) -> None:
+        """Forgets the job, so that nothing interrupts this thread any more."""
         while True:
             try:
                 with self._jobs_lock:
@@ -314,21 +298,19 @@ class Worker:
                 continue
             except KeyError:
                 break
-        forget(job)
-        self._said.put((key, finished))
 
     # Saying
 
     def _only_run(self) -> Run | None:
         """Whom output belongs to that comes from a thread which a model started: clear only if one run goes on."""
-        jobs = list(self._jobs.values())
+        jobs = [job for job in list(self._jobs.values()) if job.speaks]
         return jobs[0].run if len(jobs) == 1 else None
 
     def _write(self) -> None:
         """The writer thread: what is there, in one write; then what has come meanwhile."""
         while True:
             said = self._what_was_said()
-            by_run: dict[_Key, list[bytes]] = {}
+            by_run: dict[Key, list[bytes]] = {}
             finished: list[Finished] = []
             for key, what in said:
                 if isinstance(what, bytes):
@@ -341,7 +323,7 @@ class Worker:
             except OSError:
                 os._exit(0)
 
-    def _what_was_said(self) -> list[tuple[_Key, bytes | Finished]]:
+    def _what_was_said(self) -> list[tuple[Key, bytes | Finished]]:
         """All that waits, but for so much that a frame stays small beside what it may be."""
         said = [self._said.get()]
         size = 0
@@ -381,45 +363,6 @@ class _Setup(Run):
     def log(self, message: str, level: str = "info") -> None:
         """To the server's own log."""
         capture.to_server(f"{level}: {message}\n")
-
-
-def _is_async(call: Callable[..., Any]) -> bool:
-    if not inspect.isroutine(call):
-        call = type(call).__call__
-    return inspect.iscoroutinefunction(call) or inspect.isasyncgenfunction(call)
-
-
-def _drain(run: Run, pieces: Generator[Any, Any, Any]) -> Any:
-    """Streams what a generator yields, and returns what it returns."""
-    returned: list[Any] = []
-
-    def to_the_end() -> Generator[Any, Any, None]:
-        returned.append((yield from pieces))
-
-    outer = to_the_end()
-    try:
-        for piece in outer:
-            run.output(piece)
-    except Cancelled as stop:
-        _throw_until_it_ends(run, outer, stop)
-    return returned[0]
-
-
-def _throw_until_it_ends(run: Run, pieces: Generator[Any, Any, Any], stop: Cancelled) -> None:
-    """Lets the generator clean up. One that goes on yielding is told again and again."""
-    while True:
-        pieces.throw(stop)
-
-
-async def _drain_async(run: Run, pieces: AsyncGenerator[Any, Any]) -> None:
-    try:
-        async for piece in pieces:
-            if not isinstance(piece, str) and may_hold_files(piece):
-                await asyncio.to_thread(run.output, piece)
-            else:
-                run.output(piece)
-    finally:
-        await pieces.aclose()
 
 
 def _raise_in_thread(thread_id: int, kind: type[BaseException] | None) -> None:

@@ -11,7 +11,7 @@ import importlib.util
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -78,6 +78,11 @@ def enter(traceparent: str) -> None:
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
         attach(TraceContextTextMapPropagator().extract({"traceparent": traceparent}))
+
+
+def enter_any(traceparents: Iterable[str]) -> None:
+    """The same for code that works for several of them: a span has one parent, so it is the first that is traced."""
+    enter(next(iter(traceparents), ""))
 
 
 def shut_down(timeout_s: float) -> None:
