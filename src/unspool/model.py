@@ -119,13 +119,15 @@ class Run:
         """Whether the folder was made."""
         return self._folder is not None
 
-    def output(self, part: Any, index: int | None = None) -> None:
+    def output(self, part: Any, index: int | None = None, *, partial: bool = False) -> None:
         """Streams a piece of the outputs.
 
         Args:
             part: text is a delta: the pieces of one index, joined, are `outputs[index]`. Anything else made of JSON
                 types and files (`File`, a path, a picture of PIL) is a finished part. Of a file, its URL is streamed.
             index: which element of `outputs` it belongs to. Default: 0 for text, the next free one for a part.
+            partial: it is one of the pieces of an element that the model gives as a whole in the end, as a sentence of
+                a speech. It is streamed, and not itself in `outputs`.
 
         Raises:
             ValueError: the element is a finished part already.
@@ -133,7 +135,11 @@ class Run:
         """
         if self.stop_status is not None:
             raise Cancelled(self.stop_status)
-        if not isinstance(part, str):
+        if partial:
+            said = to_json(part, self._keep)
+            self.check()
+            self._emit(events.output(said, self._next_index() if index is None else index))
+        elif not isinstance(part, str):
             self._output_part(part, index)
         elif part:
             self._output_text(part, self._default_index() if index is None else index)

@@ -494,6 +494,18 @@ def test_parts_that_are_no_text_are_finished_and_take_the_next_index(said: Said)
     assert outputs(run) == [{"url": "https://x/1.png"}, {"url": "https://x/2.png"}]
 
 
+def test_pieces_of_an_element_are_streamed_under_its_index_and_only_the_whole_is_in_the_outputs(said: Said):
+    run = said.run()
+    run.output("a")
+    run.output({"url": "https://x/1.wav"}, partial=True)
+    run.output({"url": "https://x/2.wav"}, partial=True)
+    assert said[1:] == [
+        b'{"type":"output","output":{"url":"https://x/1.wav"},"index":1}',
+        b'{"type":"output","output":{"url":"https://x/2.wav"},"index":1}',
+    ]
+    assert outputs(run, "https://x/whole.wav") == ["a", "https://x/whole.wav"]
+
+
 def test_what_is_returned_comes_behind_what_was_yielded(said: Said):
     run = said.run()
     run.output("a")
