@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unspool import model as public_model
+from unspool.bars import Bars
 from unspool.errors import ModelFileError
 from unspool.model import (
     MARK,
@@ -668,7 +669,8 @@ class HandClock:
 
 
 def clock(monkeypatch: pytest.MonkeyPatch, step_s: float) -> None:
-    monkeypatch.setattr(sys.modules[Run.__module__], "time", HandClock(step_s))
+    for module in (Run.__module__, Bars.__module__):
+        monkeypatch.setattr(sys.modules[module], "time", HandClock(step_s))
 
 
 def test_track_reports_every_step_of_slow_work(said: Said, monkeypatch: pytest.MonkeyPatch):
@@ -690,9 +692,13 @@ def test_track_reports_fast_work_at_most_ten_times_a_second_and_its_end(said: Sa
     assert 8 <= len(steps) <= 12
 
 
-def test_track_without_a_total_reports_no_percentage(said: Said):
+def test_track_without_a_total_tells_steps_and_no_percentage(said: Said, monkeypatch: pytest.MonkeyPatch):
+    clock(monkeypatch, 1.0)
     assert list(said.run().track(iter([1, 2]))) == [1, 2]
-    assert said == []
+    assert said == [
+        b'{"type":"progress","percentage":0,"step":1}',
+        b'{"type":"progress","percentage":0,"step":2}',
+    ]
 
 
 def test_track_takes_a_total(said: Said, monkeypatch: pytest.MonkeyPatch):

@@ -9,6 +9,7 @@ from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import Any
 
+from unspool.bars import Habit
 from unspool.files import scratch
 from unspool.files.config import WorkerFiles, from_environment
 from unspool.files.fetch import fetch, wanted
@@ -44,6 +45,7 @@ class RunFiles:
 
     def __init__(self, config: WorkerFiles | None = None) -> None:
         self._config = config or from_environment()
+        self._habit = Habit()
         self._loop: asyncio.AbstractEventLoop
         self._loop_thread_id = -1
         if self._config is not None:
@@ -59,7 +61,7 @@ class RunFiles:
         """A new run."""
         job = Job()
         if self._config is None:
-            job.run = Run(id, attempt, emit)
+            job.run = Run(id, attempt, emit, habit=self._habit)
             return job
 
         def write(name: str, content: Path | bytes) -> None:
@@ -67,7 +69,8 @@ class RunFiles:
 
         keeper = Keeper(id, self._config.base_url, write, self._config.max_base64_output_bytes)
         embed = keeper.to_base64 if base64_output else None
-        job.run = Run(id, attempt, emit, keep=keeper.to_url, embed=embed, make_folder=self._scratch.folder)
+        make_folder = self._scratch.folder
+        job.run = Run(id, attempt, emit, keep=keeper.to_url, embed=embed, make_folder=make_folder, habit=self._habit)
         return job
 
     def _write(self, job: Job, name: str, content: Path | bytes) -> None:
