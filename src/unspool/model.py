@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from contextvars import ContextVar
@@ -19,6 +20,7 @@ import msgspec
 import pydantic
 
 from unspool import batched, events
+from unspool.bars import Bars, Habit
 from unspool.errors import ModelFileError
 from unspool.files.file import File, as_file, serialization_context
 from unspool.states import Status
@@ -70,6 +72,7 @@ class Run:
         keep: FileTeller | None = None,
         embed: FileTeller | None = None,
         make_folder: Callable[[], Path] | None = None,
+        habit: Habit | None = None,
     ) -> None:
         """What its worker gives it.
 
@@ -78,18 +81,22 @@ class Run:
             keep: stores an output file and returns its URL.
             embed: says an output file as base64, if the client asked for that.
             make_folder: makes the folder of the run.
+            habit: what is known of other runs of this model.
         """
         self.id = id
         """The prediction's id."""
         self.attempt = attempt
         """1 for the first attempt, 2 when the first one was lost, …"""
         self.stop_status: Status | None = None
+        self.bars = Bars(habit)
+        """Its loops that report. For `track` and the worker."""
         self._emit = emit
         self._keep = keep or _nowhere
         self._embed = embed
         self._make_folder = make_folder
         self._folder: Path | None = None
         self._percentage = 0.0
+        self._progress_lock = threading.Lock()
         self._texts: dict[int, list[str]] = {}
         self._parts: dict[int, Any] = {}
         self._text_index: int | None = None
@@ -121,13 +128,15 @@ class Run:
         """Whether the folder was made."""
         return self._folder is not None
 
-    def output(self, part: Any, index: int | None = None) -> None:
+    def output(self, part: Any, index: int | None = None, *, partial: bool = False) -> None:
         """Streams a piece of the outputs.
 
         Args:
             part: text is a delta: the pieces of one index, joined, are `outputs[index]`. Anything else made of JSON
                 types and files (`File`, a path, a picture of PIL) is a finished part. Of a file, its URL is streamed.
             index: which element of `outputs` it belongs to. Default: 0 for text, the next free one for a part.
+            partial: it is one of the pieces of an element that the model gives as a whole in the end, as a sentence of
+                a speech. It is streamed, and not itself in `outputs`.
 
         Raises:
             ValueError: the element is a finished part already.
@@ -135,7 +144,11 @@ class Run:
         """
         if self.stop_status is not None:
             raise Cancelled(self.stop_status)
-        if not isinstance(part, str):
+        if partial:
+            said = to_json(part, self._keep)
+            self.check()
+            self._emit(events.output(said, self._next_index() if index is None else index))
+        elif not isinstance(part, str):
             self._output_part(part, index)
         elif part:
             self._output_text(part, self._default_index() if index is None else index)
@@ -193,11 +206,11 @@ class Run:
         self.check()
         if preview is not None and not isinstance(preview, str):
             preview = to_json(preview, self._keep)
-        self._percentage = max(self._percentage, min(float(percentage), 100.0))
         eta = None if eta_seconds is None else round(eta_seconds, 1)
-        self._emit(
-            events.progress(self._percentage, stage=stage, step=step, steps=steps, eta_seconds=eta, preview=preview)
-        )
+        said = {"stage": stage, "step": step, "steps": steps, "eta_seconds": eta, "preview": preview}
+        with self._progress_lock:
+            self._percentage = max(self._percentage, min(float(percentage), 100.0))
+            self._emit(events.progress(self._percentage, **said))
 
     def log(self, message: str, level: Level = "info") -> None:
         """Adds a line to the prediction's log."""
@@ -208,21 +221,27 @@ class Run:
     def track(self, iterable: Iterable[T], *, total: int | None = None, stage: str | None = None) -> Iterator[T]:
         """Iterates and reports progress with steps and the estimated time left, at most ten times a second.
 
+        Loops inside of loops (this, or `tqdm`) move the percentage within a step of the outer one.
+
         Args:
             total: how many items there will be, if `len(iterable)` does not tell. Without it there is no percentage.
         """
         if total is None:
             total = len(iterable) if isinstance(iterable, Sized) else None
-        began, said = time.perf_counter(), 0.0
-        for done, item in enumerate(iterable):
-            yield item
-            now = time.perf_counter()
-            if total and (now - said >= _TRACK_INTERVAL_S or done + 1 == total):
-                said, finished = now, done + 1
-                eta = (now - began) / finished * max(total - finished, 0)
-                self.progress(100 * finished / total, stage=stage, step=finished, steps=total, eta_seconds=eta)
-            else:
-                self.check()
+        bar = self.bars.begin(total, stage, at_home=current_run.get() in (self, None))
+        said = 0.0
+        try:
+            for item in iterable:
+                yield item
+                bar.done += 1
+                now = time.perf_counter()
+                if now - said >= _TRACK_INTERVAL_S or bar.done == total:
+                    said = now
+                    self.progress(**self.bars.report(bar))
+                else:
+                    self.check()
+        finally:
+            bar.end()
 
     def report(self, *, usage: Mapping[str, float] | None = None, timings: Mapping[str, float] | None = None) -> None:
         """Adds numbers to the `complete` event.
@@ -236,6 +255,7 @@ class Run:
 
     def completed(self, returned: Any) -> bytes:
         """The `complete` event: what was yielded, then what was returned. For the worker, not for models."""
+        self.bars.learn()
         outputs = [self._joined(index) for index in range(self._next_index())]
         outputs += _as_outputs(returned, self._embed or self._keep)
         self._timings["inference"] = round((time.perf_counter() - self._began) * 1000, 3)

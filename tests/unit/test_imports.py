@@ -16,14 +16,15 @@ MAY_IMPORT: dict[str, list[str]] = {
     **dict.fromkeys(L0, L0),
     # L1: what an author uses; the log; HTTP to strangers; files in and out
     "batched": ["errors"],
-    "model": [*L0, "files", "batched"],
+    "bars": L0,
+    "model": [*L0, "bars", "batched", "files"],
     "net": L0,
     "files": [*L0, "net", "files"],
     "spool": [*L0, "spool"],
     "views": [*L0, "spool"],
     "unspool": ["errors", "files", "model"],
     # L2: the child and its parent
-    "worker": [*L0, "files", "batched", "model", "worker"],
+    "worker": [*L0, "bars", "batched", "files", "model", "worker"],
     # L3: claim and feed; deliver; let go; count
     **{name: [*L0, "files", "model", "net", "spool", "views", "worker", *L3] for name in L3},
     # L4: HTTP; handlers and workers meet in the spool only

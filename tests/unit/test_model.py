@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unspool import model as public_model
+from unspool.bars import Bars
 from unspool.errors import ModelFileError
 from unspool.model import (
     MARK,
@@ -495,6 +496,18 @@ def test_parts_that_are_no_text_are_finished_and_take_the_next_index(said: Said)
     assert outputs(run) == [{"url": "https://x/1.png"}, {"url": "https://x/2.png"}]
 
 
+def test_pieces_of_an_element_are_streamed_under_its_index_and_only_the_whole_is_in_the_outputs(said: Said):
+    run = said.run()
+    run.output("a")
+    run.output({"url": "https://x/1.wav"}, partial=True)
+    run.output({"url": "https://x/2.wav"}, partial=True)
+    assert said[1:] == [
+        b'{"type":"output","output":{"url":"https://x/1.wav"},"index":1}',
+        b'{"type":"output","output":{"url":"https://x/2.wav"},"index":1}',
+    ]
+    assert outputs(run, "https://x/whole.wav") == ["a", "https://x/whole.wav"]
+
+
 def test_what_is_returned_comes_behind_what_was_yielded(said: Said):
     run = said.run()
     run.output("a")
@@ -657,7 +670,8 @@ class HandClock:
 
 
 def clock(monkeypatch: pytest.MonkeyPatch, step_s: float) -> None:
-    monkeypatch.setattr(sys.modules[Run.__module__], "time", HandClock(step_s))
+    for module in (Run.__module__, Bars.__module__):
+        monkeypatch.setattr(sys.modules[module], "time", HandClock(step_s))
 
 
 def test_track_reports_every_step_of_slow_work(said: Said, monkeypatch: pytest.MonkeyPatch):
@@ -679,9 +693,13 @@ def test_track_reports_fast_work_at_most_ten_times_a_second_and_its_end(said: Sa
     assert 8 <= len(steps) <= 12
 
 
-def test_track_without_a_total_reports_no_percentage(said: Said):
+def test_track_without_a_total_tells_steps_and_no_percentage(said: Said, monkeypatch: pytest.MonkeyPatch):
+    clock(monkeypatch, 1.0)
     assert list(said.run().track(iter([1, 2]))) == [1, 2]
-    assert said == []
+    assert said == [
+        b'{"type":"progress","percentage":0,"step":1}',
+        b'{"type":"progress","percentage":0,"step":2}',
+    ]
 
 
 def test_track_takes_a_total(said: Said, monkeypatch: pytest.MonkeyPatch):

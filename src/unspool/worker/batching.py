@@ -58,9 +58,9 @@ class BatchRun(Run):
         if self.mute and (self.call is None or self.call.abandoned):
             raise Cancelled(self.stop_status)
 
-    def output(self, part: Any, index: int | None = None) -> None:
+    def output(self, part: Any, index: int | None = None, *, partial: bool = False) -> None:
         """See `Run.output`."""
-        self._say(super().output, part, index)
+        self._say(super().output, part, index, partial=partial)
 
     def progress(self, percentage: float, **fields: Any) -> None:
         """See `Run.progress`."""
@@ -167,7 +167,9 @@ class Call(Job):
                     member.outcome = replace(member.outcome, detail=detail)
                     detail = f"in the same call as {member.run.id}"
 
-    def stream(self, given: Any, on_failure: Callable[[Member], None]) -> None:
+    def stream(
+        self, given: Any, on_failure: Callable[[Member], None], index: int | None = None, *, partial: bool = False
+    ) -> None:
         """A piece for each; `None` for nothing, an exception for the end of one."""
         for member, piece in zip(self.members, self.one_each(given, "yielded"), strict=True):
             if piece is None or member.run.mute:
@@ -175,7 +177,7 @@ class Call(Job):
             try:
                 if isinstance(piece, BaseException):
                     raise piece
-                member.run.output(piece)
+                member.run.output(piece, index, partial=partial)
             except Exception as error:
                 member.outcome = failed(member.run, error)
                 member.run.ended = True
@@ -200,10 +202,10 @@ class _Everyone(Run):
         if self._call.abandoned:
             raise Cancelled(self._call.members[0].run.stop_status)
 
-    def output(self, part: Any, index: int | None = None) -> None:
+    def output(self, part: Any, index: int | None = None, *, partial: bool = False) -> None:
         """A list with a piece for each."""
         self.check()
-        self._call.stream(part, self.on_failure)
+        self._call.stream(part, self.on_failure, index, partial=partial)
         self.check()
 
     def progress(self, percentage: float, **fields: Any) -> None:

@@ -9,11 +9,14 @@ import importlib.util
 import io
 import logging
 import sys
+import threading
 import warnings
+import weakref
 from collections.abc import Callable
 from typing import Any, TextIO, cast
 from weakref import WeakKeyDictionary
 
+from unspool.bars import Bar
 from unspool.model import Level, Run, current_run
 
 _server = cast(TextIO, sys.__stderr__)
@@ -150,28 +153,58 @@ def _show_warning(
 
 
 def _patch_tqdm() -> None:
-    """A bar inside a run says `progress` where it would have drawn itself, as often as it would have.
+    """A bar inside a run says `progress` where it would have drawn itself, as often as it would have."""
+    from tqdm import TMonitor
+    from tqdm.std import tqdm
 
-    Only the outermost bar counts: the percentage of an inner one starts over with each step of the outer one.
-    """
-    import tqdm.std
+    display, refresh, close = tqdm.display, tqdm.refresh, tqdm.close
 
-    draw = tqdm.std.tqdm.display
-    outermost: WeakKeyDictionary[Run, Any] = WeakKeyDictionary()
+    def displayed(bar: Any, *args: Any, **kwargs: Any) -> Any:
+        return _say_bar(bar) or display(bar, *args, **kwargs)
 
-    def display(bar: Any, *args: Any, **kwargs: Any) -> Any:
-        run = find_run()
-        if run is None:
-            return draw(bar, *args, **kwargs)
-        if outermost.setdefault(run, bar) is not bar and not outermost[run].disable:
-            return True
-        outermost[run] = bar
-        numbers = bar.format_dict
-        total, done, rate = numbers["total"], numbers["n"], numbers["rate"]
-        if total:
-            eta = (total - done) / rate if rate else None
-            stage = (bar.desc or "").rstrip(": ") or None
-            run.progress(100 * done / total, stage=stage, step=int(done), steps=int(total), eta_seconds=eta)
+    def refreshed(bar: Any, *args: Any, **kwargs: Any) -> Any:
+        """Without the lock of all bars, which `refresh` would keep for ever if `Cancelled` were raised under it."""
+        if bar.disable or (isinstance(threading.current_thread(), TMonitor) and hasattr(bar, _TOLD)):
+            return False
+        return _say_bar(bar) or refresh(bar, *args, **kwargs)
+
+    def closed(bar: Any) -> None:
+        try:
+            close(bar)
+        finally:
+            _, told = getattr(bar, _TOLD, (None, None))
+            if told is not None:
+                told.end()
+
+    tqdm.display, tqdm.refresh, tqdm.close = displayed, refreshed, closed
+
+
+_TOLD = "_unspool_told"
+"""The attribute of a tqdm bar for the run that it belongs to, and the `Bar` as which that run knows it."""
+
+
+def _say_bar(bar: Any) -> bool:
+    """Whether it belongs to a run, which then was told. It may be moved by any thread."""
+    owner, known = cast("tuple[Run | None, Bar | None]", getattr(bar, _TOLD, (None, None)))
+    run = current_run.get() or owner or _only_run()
+    if run is None:
+        return False
+    told = known if known is not None and owner == run else _begin_bar(run, bar)
+    where = (bar.n, bar.total, (bar.desc or "").rstrip(": ") or None)
+    if told is known and where == (told.done, told.total, told.stage):
+        run.check()
         return True
+    told.done, told.total, told.stage = where
+    run.progress(**run.bars.report(told))
+    return True
 
-    tqdm.std.tqdm.display = display
+
+def _begin_bar(run: Run, bar: Any) -> Bar:
+    told = run.bars.begin(bar.total, None, done=bar.n, at_home=current_run.get() is run)
+    told.source = weakref.ref(bar)
+    setattr(bar, _TOLD, (run, told))
+    outer = told.outer.source() if told.outer is not None and told.outer.source is not None else None
+    if outer is not None:
+        # It skips steps to say less often; but where it stands is what the bars inside of it are added to.
+        outer.miniters, outer.dynamic_miniters = 0, False
+    return told

@@ -9,6 +9,7 @@ from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
+from unspool.bars import Habit
 from unspool.files import scratch
 from unspool.files.config import WorkerFiles, from_environment
 from unspool.files.fetch import fetch, wanted
@@ -63,6 +64,7 @@ class RunFiles:
 
     def __init__(self, config: WorkerFiles | None = None) -> None:
         self._config = config or from_environment()
+        self._habit = Habit()
         self._loop: asyncio.AbstractEventLoop
         self._loop_thread_id = -1
         if self._config is not None:
@@ -78,7 +80,7 @@ class RunFiles:
         """A new run."""
         job = kind()
         if self._config is None:
-            job.run = kind.make_run(id, attempt, emit)
+            job.run = kind.make_run(id, attempt, emit, habit=self._habit)
             return job
 
         def write(name: str, content: Path | bytes) -> None:
@@ -86,7 +88,10 @@ class RunFiles:
 
         keeper = Keeper(id, self._config.base_url, write, self._config.max_base64_output_bytes)
         embed = keeper.to_base64 if base64_output else None
-        job.run = kind.make_run(id, attempt, emit, keep=keeper.to_url, embed=embed, make_folder=self._scratch.folder)
+        make_folder, habit = self._scratch.folder, self._habit
+        job.run = kind.make_run(
+            id, attempt, emit, keep=keeper.to_url, embed=embed, make_folder=make_folder, habit=habit
+        )
         return job
 
     def _write(self, job: Job, name: str, content: Path | bytes) -> None:
