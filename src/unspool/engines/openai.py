@@ -43,7 +43,9 @@ FIRST_TOKEN_TIMEOUT_S = 300.0
 NEXT_TOKEN_TIMEOUT_S = 60.0
 
 _PROGRESS_INTERVAL_S = 0.5
-_FIRST_BACKOFF_S = 0.5
+_FIRST_BACKOFF_S = 1.0
+"""Doubles each time; what is waited is random and at most that, so that runs which failed together part."""
+_LAST_BYTES_S = 1.0
 _MAX_BODY_BYTES = 4 * 1024 * 1024
 """How much is read of an answer that is not a stream."""
 _OURS = frozenset({"model", "messages", "stream", "stream_options"})
@@ -240,7 +242,7 @@ class OpenAI:
         def may_pass(error: BaseException) -> bool:
             return isinstance(error, UpstreamError) and error.temporary and not answer.begun
 
-        backoff = tenacity.wait_exponential_jitter(_FIRST_BACKOFF_S, self.max_retry_wait_s, jitter=_FIRST_BACKOFF_S)
+        backoff = tenacity.wait_random_exponential(_FIRST_BACKOFF_S, self.max_retry_wait_s)
 
         def wait(state: tenacity.RetryCallState) -> float:
             wanted_s = _failure(state).retry_after_s
@@ -311,9 +313,9 @@ class OpenAI:
         source.response.encoding = "utf-8"  # as every event stream, whatever its headers say
         async for event in source.aiter_sse():
             if event.data == "[DONE]":
-                answer.whole = True
-                return
-            if event.data:
+                # A connection can be used again only if its answer was read to the very end.
+                answer.expect_nothing_more(_LAST_BYTES_S)
+            elif event.data:
                 self._hear_event(event, answer)
 
     def _hear_event(self, event: ServerSentEvent, answer: _Answer) -> None:
@@ -468,6 +470,11 @@ class _Answer:
         """An attempt begins. Each token moves its deadline."""
         self._deadline, self._next_token_timeout_s = deadline, next_token_timeout_s
         self._asked_at = time.perf_counter()
+
+    def expect_nothing_more(self, wait_s: float) -> None:
+        """It is whole, and may take so long to close."""
+        self.whole = True
+        self._deadline.reschedule(asyncio.get_running_loop().time() + wait_s)
 
     def hear(self, chunk: _Chunk) -> None:
         """Says what is new."""
