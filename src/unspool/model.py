@@ -21,6 +21,7 @@ import pydantic
 from unspool import events
 from unspool.errors import ModelFileError
 from unspool.files.file import File, as_file, serialization_context
+from unspool.readme import Readme, text_of
 from unspool.states import Status
 from unspool.types import ModelInfo
 
@@ -337,7 +338,7 @@ def model(
     max_attempts: int = 2,
     run_timeout_s: float | None = None,
     streams: Iterable[str] | bool = True,
-    readme: str | None = None,
+    readme: Readme | None = None,
     category: str = "other",
     price: float = 0,
 ) -> Callable[[T], T]:
@@ -350,7 +351,7 @@ def model(
         max_attempts: how often a prediction is tried when its process dies under it.
         run_timeout_s: how long one attempt may take, in seconds; a request can ask for less.
         streams: which of "progress", "log", "output" it emits; `True` derives it, `False` refuses `stream: true`.
-        readme: markdown; default is the docstring.
+        readme: markdown, or a path to it, from the folder of this file; default is the docstring.
         category: what it makes of what, as "text-to-image", "image-to-video", "text-to-text"; clients filter by it.
         price: what a prediction that completes costs, in USD. Nothing is charged: it is counted, and shown.
 
@@ -390,7 +391,7 @@ def make_model(
     max_attempts: int = 2,
     run_timeout_s: float | None = None,
     streams: Iterable[str] | bool = True,
-    readme: str | None = None,
+    readme: Readme | None = None,
     category: str = "other",
     price: float = 0,
     inputs: type[pydantic.BaseModel] | None = None,
@@ -418,7 +419,7 @@ def make_model(
     return Model(
         id=id,
         target=target,
-        readme=inspect.cleandoc(readme or inspect.getdoc(target) or ""),
+        readme=text_of(id, readme, target),
         slots=slots,
         replicas=replicas,
         max_attempts=max_attempts,

@@ -15,7 +15,8 @@ MAY_IMPORT: dict[str, list[str]] = {
     # L0: facts and rules
     **dict.fromkeys(L0, L0),
     # L1: what an author uses; the log; HTTP to strangers; files in and out
-    "model": [*L0, "files"],
+    "readme": ["errors"],
+    "model": [*L0, "files", "readme"],
     "net": L0,
     "files": [*L0, "net", "files"],
     "spool": [*L0, "spool"],
@@ -28,7 +29,7 @@ MAY_IMPORT: dict[str, list[str]] = {
     # L4: HTTP; handlers and workers meet in the spool only
     "api": [*L0, "model", "net", "spool", "views", "webhooks", "files", "metrics", "retention", "api", "unspool"],
     # Beside them: ready-made models, loaded in workers; the SDK
-    "engines": [*L0, "files", "model", "engines"],
+    "engines": [*L0, "files", "model", "readme", "engines"],
     "client": [*L0, "client"],
     # L5: what puts it together
     "server": [*L0, "files", "model", "net", "spool", "views", "worker", *L3, "api", "unspool"],

@@ -27,6 +27,7 @@ from pydantic import Field
 from unspool.engines.chat import ChatInputs, Message, Text, conversation
 from unspool.errors import ModelError, ModelFileError
 from unspool.model import MARK, Run, make_model
+from unspool.readme import Readme
 
 TEMPERATURE = 0.7
 TOP_P = 0.95
@@ -52,7 +53,7 @@ class Llama:
         threads: how many threads compute; default is one for each core that this process may use.
         batch_tokens: how many tokens of a prompt are read in one go. With fewer, a cancelled prediction stops sooner
             and others wait less; with more, a GPU reads long prompts faster.
-        readme: markdown for those who use the model.
+        readme: markdown for those who use the model, or a path to it, from the folder of this file.
         replicas: how many worker processes there are.
         max_attempts: how often a prediction is tried when its process dies under it.
         run_timeout_s: how long one attempt may take, in seconds.
@@ -70,7 +71,7 @@ class Llama:
         context_tokens: int = 4096,
         threads: int | None = None,
         batch_tokens: int = 128,
-        readme: str | None = None,
+        readme: Readme | None = None,
         replicas: int = 1,
         max_attempts: int = 2,
         run_timeout_s: float | None = None,

@@ -33,6 +33,7 @@ from unspool.engines.chat import ChatInputs, Message, Text, conversation
 from unspool.engines.upstream import Refusal, Upstream, UpstreamError
 from unspool.errors import ModelError, ModelFileError
 from unspool.model import MARK, Run, make_model
+from unspool.readme import Readme
 
 SLOTS = 16
 RETRIES = 3
@@ -76,7 +77,7 @@ class OpenAI:
         connect_timeout_s: how long connecting may take.
         first_token_timeout_s: how long the first token may take, from the beginning of a request.
         next_token_timeout_s: how long each further token may take. Keep-alive comments are no tokens.
-        readme: markdown for those who use the model.
+        readme: markdown for those who use the model, or a path to it, from the folder of this file.
         category: what it makes of what.
         price: what a prediction that completes costs, in USD.
         replicas: how many worker processes there are.
@@ -106,7 +107,7 @@ class OpenAI:
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
         first_token_timeout_s: float = FIRST_TOKEN_TIMEOUT_S,
         next_token_timeout_s: float = NEXT_TOKEN_TIMEOUT_S,
-        readme: str | None = None,
+        readme: Readme | None = None,
         category: str = "text-to-text",
         price: float = 0,
         replicas: int = 1,
