@@ -23,6 +23,7 @@ from unspool import batched, events
 from unspool.bars import Bars, Habit
 from unspool.errors import ModelFileError
 from unspool.files.file import File, as_file, serialization_context
+from unspool.readme import Readme, text_of
 from unspool.states import Status
 from unspool.types import ModelInfo
 
@@ -369,7 +370,7 @@ def model(
     max_attempts: int = 2,
     run_timeout_s: float | None = None,
     streams: Iterable[str] | bool = True,
-    readme: str | None = None,
+    readme: Readme | None = None,
     category: str = "other",
     price: float = 0,
     batch: int | None = None,
@@ -386,7 +387,7 @@ def model(
         max_attempts: how often a prediction is tried when its process dies under it.
         run_timeout_s: how long one attempt may take, in seconds; a request can ask for less.
         streams: which of "progress", "log", "output" it emits; `True` derives it, `False` refuses `stream: true`.
-        readme: markdown; default is the docstring.
+        readme: markdown, or a path to it, from the folder of this file; default is the docstring.
         category: what it makes of what, as "text-to-image", "image-to-video", "text-to-text"; clients filter by it.
         price: what a prediction that completes costs, in USD. Nothing is charged: it is counted, and shown.
         batch: calls it for up to so many predictions at once, with lists in place of single inputs.
@@ -436,7 +437,7 @@ def make_model(
     max_attempts: int = 2,
     run_timeout_s: float | None = None,
     streams: Iterable[str] | bool = True,
-    readme: str | None = None,
+    readme: Readme | None = None,
     category: str = "other",
     price: float = 0,
     batch: int | None = None,
@@ -472,7 +473,7 @@ def make_model(
     return Model(
         id=id,
         target=target,
-        readme=inspect.cleandoc(readme or inspect.getdoc(target) or ""),
+        readme=text_of(id, readme, target),
         slots=slots,
         replicas=replicas,
         max_attempts=max_attempts,

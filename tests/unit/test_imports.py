@@ -17,7 +17,8 @@ MAY_IMPORT: dict[str, list[str]] = {
     # L1: what an author uses; the log; HTTP to strangers; files in and out
     "batched": ["errors"],
     "bars": L0,
-    "model": [*L0, "bars", "batched", "files"],
+    "readme": ["errors"],
+    "model": [*L0, "bars", "batched", "files", "readme"],
     "net": L0,
     "files": [*L0, "net", "files"],
     "spool": [*L0, "spool"],
@@ -30,7 +31,7 @@ MAY_IMPORT: dict[str, list[str]] = {
     # L4: HTTP; handlers and workers meet in the spool only
     "api": [*L0, "model", "net", "spool", "views", "webhooks", "files", "metrics", "retention", "api", "unspool"],
     # Beside them: ready-made models, loaded in workers; the SDK
-    "engines": [*L0, "files", "model", "engines"],
+    "engines": [*L0, "files", "model", "readme", "engines"],
     "client": [*L0, "client"],
     # L5: what puts it together
     "server": [*L0, "files", "model", "net", "spool", "views", "worker", *L3, "api", "unspool"],

@@ -18,15 +18,16 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import msgspec
 import pydantic
 from pydantic import Field
-from pydantic.json_schema import SkipJsonSchema
 
+from unspool.engines.chat import ChatInputs, Message, Text, conversation
 from unspool.errors import ModelError, ModelFileError
 from unspool.model import MARK, Run, make_model
+from unspool.readme import Readme
 
 TEMPERATURE = 0.7
 TOP_P = 0.95
@@ -52,7 +53,7 @@ class Llama:
         threads: how many threads compute; default is one for each core that this process may use.
         batch_tokens: how many tokens of a prompt are read in one go. With fewer, a cancelled prediction stops sooner
             and others wait less; with more, a GPU reads long prompts faster.
-        readme: markdown for those who use the model.
+        readme: markdown for those who use the model, or a path to it, from the folder of this file.
         replicas: how many worker processes there are.
         max_attempts: how often a prediction is tried when its process dies under it.
         run_timeout_s: how long one attempt may take, in seconds.
@@ -70,7 +71,7 @@ class Llama:
         context_tokens: int = 4096,
         threads: int | None = None,
         batch_tokens: int = 128,
-        readme: str | None = None,
+        readme: Readme | None = None,
         replicas: int = 1,
         max_attempts: int = 2,
         run_timeout_s: float | None = None,
@@ -135,14 +136,9 @@ class Llama:
             Cancelled: the prediction was cancelled.
             ModelError: the prompt does not fit the model.
         """
-        conversation = [{"role": "system", "content": system_prompt}] if system_prompt else []
-        if messages is None:
-            conversation.append({"role": "user", "content": prompt or ""})
-        else:
-            conversation += [{"role": message.role, "content": message.content} for message in messages]
         self._generate(
             _Generation(run, max_tokens, self.context_tokens),
-            messages=conversation,
+            messages=conversation(prompt, messages, system_prompt),
             temperature=temperature,
             top_p=top_p,
             max_tokens=max_tokens,
@@ -173,50 +169,16 @@ class Llama:
 
 # The inputs
 
-Text = Annotated[str, Field(min_length=1)]
 
+class TextInputs(ChatInputs):
+    """A prompt or a conversation, and how to sample the answer."""
 
-class Message(pydantic.BaseModel):
-    """One turn of a conversation."""
-
-    model_config = pydantic.ConfigDict(extra="forbid")
-
-    role: Literal["system", "user", "assistant"] = Field(description="who speaks")
-    content: str = Field(description="what is said")
-
-
-def _complete(schema: dict[str, Any]) -> None:
-    """What pydantic cannot say: one of the two is required, and what is left out has no default."""
-    schema["oneOf"] = [{"required": ["prompt"]}, {"required": ["messages"]}]
-    for field in schema["properties"].values():
-        if field.get("default", ...) is None:
-            del field["default"]
-
-
-class TextInputs(pydantic.BaseModel):
-    """What a language model takes: a prompt or a conversation, and how to sample the answer."""
-
-    model_config = pydantic.ConfigDict(title="Inputs", extra="forbid", json_schema_extra=_complete)
-
-    prompt: Text | SkipJsonSchema[None] = Field(None, description="What to answer. Give either this or messages.")
-    messages: Annotated[list[Message], Field(min_length=1)] | SkipJsonSchema[None] = Field(
-        None, description="A conversation to continue. Give either this or prompt."
-    )
-    system_prompt: str | SkipJsonSchema[None] = Field(
-        None, description="What the model is told before everything else."
-    )
     temperature: float = Field(TEMPERATURE, ge=0, le=2, description="0 always takes the likeliest token.")
     top_p: float = Field(TOP_P, gt=0, le=1, description="Only the likeliest tokens that add up to this are considered.")
     max_tokens: int = Field(MAX_TOKENS, ge=1, description="The answer ends after this many tokens at the latest.")
     seed: int = Field(-1, ge=-1, le=2**31 - 1, description="The same seed gives the same answer; -1 picks one.")
     stop: list[Text] = Field([], max_length=16, description="The answer ends before any of these texts.")
     repeat_penalty: float = Field(REPEAT_PENALTY, ge=0.5, le=2, description="Above 1 repeats itself less.")
-
-    @pydantic.model_validator(mode="after")
-    def _exactly_one(self) -> TextInputs:
-        if (self.prompt is None) == (self.messages is None):
-            raise ValueError("give either prompt or messages")
-        return self
 
 
 def _inputs(context_tokens: int) -> type[TextInputs]:
