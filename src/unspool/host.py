@@ -25,6 +25,7 @@ from unspool.errors import ModelFileError, SpoolUnavailable, StaleAttempt
 from unspool.events import TaskCode
 from unspool.metrics import WorkerState
 from unspool.observer import Observer
+from unspool.placement import place
 from unspool.spool import Spool
 from unspool.spool.base import Claim
 from unspool.states import Status
@@ -49,6 +50,8 @@ class ModelState(StrEnum):
 
     LOADING = "loading"
     READY = "ready"
+    UNLOADED = "unloaded"
+    """Nobody has used it for long, so it was unloaded; its next prediction loads it again, and may be doing so."""
     FAILED = "failed"
     """It could not be loaded several times in a row. It is tried again, but nobody waits for it."""
 
@@ -81,14 +84,24 @@ class _Run:
 class _Replica:
     """A place for one worker of a model, and the runs that are in it."""
 
-    def __init__(self, info: ModelInfo) -> None:
+    def __init__(self, info: ModelInfo, environment: Mapping[str, str]) -> None:
         self.info = info
+        self.environment = environment
+        """Variables by which its workers differ from this process."""
         self.worker: WorkerProcess | None = None
         self.ready = False
         self.failed_loads = 0
         self.failed = False
         self.served = False
         """Its worker has brought a run to its end."""
+        self.wanted = asyncio.Event()
+        """There shall be a worker. Not set while the model is unloaded and nobody asks for it."""
+        self.wanted.set()
+        self.unloading = False
+        """Its worker was told to leave because it had nothing to do."""
+        self.unloaded = False
+        """So it was, and no worker has been ready since."""
+        self.idle_since = 0.0
         self.cause = ""
         self.runs: dict[str, _Run] = {}
 
@@ -137,25 +150,39 @@ class Host:
         Raises:
             ModelFileError: the file cannot be served.
         """
-        first = _Replica(_NO_MODEL)
-        worker = await self._spawn(first)
+        worker = await self._spawn(_Replica(_NO_MODEL, {}))
         relaying = asyncio.ensure_future(worker.relay())
         try:
             models = await worker.described()
         except WorkerGone as gone:
             await relaying
             raise ModelFileError(worker.bad_file or f"{self._file} cannot be imported: {gone}") from None
+        try:
+            places = await asyncio.to_thread(place, models)
+        except ModelFileError:
+            worker.shut_down()
+            await relaying
+            raise
         await self._spool.announce(models)
         for info in models:
-            self._replicas[info.id] = [_Replica(info) for _ in range(info.replicas)]
-        self._adopt(worker, relaying, self._replicas[models[0].id][0])
+            self._replicas[info.id] = [_Replica(info, environment) for environment in places[info.id]]
+        self._adopt(worker, relaying)
         self._start_task(self._look_again_and_again(), self._background)
         self._start_task(self._renew_leases(), self._background)
 
-    def _adopt(self, worker: WorkerProcess, relaying: asyncio.Future[str], into: _Replica) -> None:
-        """The process that described the file becomes the first model's first worker; the others get their own."""
-        worker.on_said = lambda said: self._said(into, said)
-        worker.on_loading = lambda event: self._tell_loading(into, event)
+    def _adopt(self, worker: WorkerProcess, relaying: asyncio.Future[str]) -> None:
+        """The process that described the file becomes the first worker of a model; the others get their own.
+
+        Of a model that shall see what the server sees: importing the file may have begun to use the GPUs, after which a
+        process cannot be given others. If there is none, it has done its work.
+        """
+        into = next((replica for replica in self._all_replicas() if not replica.environment), None)
+        if into is not None:
+            worker.on_said = lambda said: self._said(into, said)
+            worker.on_loading = lambda event: self._tell_loading(into, event)
+        else:
+            worker.shut_down()
+            self._start_task(_ended(relaying), self._keepers)
         for replica in self._all_replicas():
             keeping = self._keep(replica, worker, relaying) if replica is into else self._keep(replica)
             self._start_task(keeping, self._keepers)
@@ -165,7 +192,7 @@ class Host:
             self._file,
             on_said=lambda said: self._said(replica, said),
             on_loading=lambda event: self._tell_loading(replica, event),
-            environment=self._worker_environment,
+            environment={**(self._worker_environment or {}), **replica.environment},
         )
         await worker.start()
         return worker
@@ -195,7 +222,7 @@ class Host:
     ) -> None:
         """One worker after the other, until the host stops."""
         backoff_s = self._settings.restart_backoff_s
-        while not self._stopping.is_set():
+        while await replica.wanted.wait() and not self._stopping.is_set():
             began, replica.served = self._loop.time(), False
             try:
                 worker = worker or await self._spawn(replica)
@@ -225,6 +252,7 @@ class Host:
         await worker.described()
         await worker.load(replica.info.id)
         replica.ready, replica.failed, replica.failed_loads = True, False, 0
+        replica.unloaded, replica.idle_since = False, self._loop.time()
         took_s = round(self._loop.time() - began, 2)
         self._observer.worker_ready(replica.info.id, took_s)
         _log.info("a model is ready", model=replica.info.id, pid=worker.pid, took_s=took_s)
@@ -235,10 +263,11 @@ class Host:
     async def _worker_gone(self, replica: _Replica, cause: str) -> bool:
         """Every run that was in it lost its attempt; those that only waited for it wait for the next one.
 
-        Returns whether it was ended on purpose, for the sake of a run that did not stop.
+        Returns whether it was ended on purpose: for the sake of a run that did not stop, or to unload the model.
         """
         was_ready, replica.ready, replica.worker, replica.cause = replica.ready, False, None, cause
-        if not self._stopping.is_set():
+        unloaded, replica.unloading = replica.unloading, False
+        if not self._stopping.is_set() and not unloaded:
             self._observer.worker_ended(replica.info.id, loaded=was_ready)
         replica.failed = not was_ready and replica.failed_loads >= self._settings.load_attempts
         sent = [run for run in replica.runs.values() if run.sent]
@@ -251,7 +280,20 @@ class Host:
                 await self._lose(run, cause, counted=not (on_purpose or self._stopping.is_set()))
         if replica.failed:
             await self._fail_waiting(replica)
-        return on_purpose
+        return on_purpose or unloaded
+
+    def _unload_idle(self) -> None:
+        """Ends workers that have had nothing to do for as long as their model says."""
+        now = self._loop.time()
+        for replica in self._all_replicas():
+            limit_s = replica.info.idle_unload_s
+            if limit_s is None or not replica.ready or replica.runs or now - replica.idle_since < limit_s:
+                continue
+            assert replica.worker is not None
+            _log.info("a model that nobody uses is unloaded", model=replica.info.id, pid=replica.worker.pid)
+            replica.ready, replica.unloading, replica.unloaded = False, True, True
+            replica.wanted.clear()
+            replica.worker.shut_down()
 
     async def _fail_waiting(self, replica: _Replica) -> None:
         for run in list(replica.runs.values()):
@@ -266,6 +308,7 @@ class Host:
             while not self._draining:
                 await self._look()
                 self._kill_silent_workers()
+                self._unload_idle()
                 await work.wait(LOOK_INTERVAL_S)
         while not self._stopping.is_set():
             await self._look_for_cancellations()
@@ -308,7 +351,7 @@ class Host:
 
     async def _take(self, prediction: Prediction) -> None:
         replicas = self._replicas[prediction.model]
-        replica = max(replicas, key=lambda replica: (replica.ready, replica.free_slots))
+        replica = replicas[0] if len(replicas) == 1 else max(replicas, key=_fitness)
         run = _Run(prediction, replica)
         if _state(replicas) is ModelState.FAILED:
             self._finish_soon(run, Status.FAILED, _load_error(run.id, replica))
@@ -317,6 +360,7 @@ class Host:
         if replica.ready:
             self._send(run)
         else:
+            replica.wanted.set()
             self._set_start_timeout(run, prediction)
             await self._tell_waiting(run, events.progress(0, stage="load"))
 
@@ -386,6 +430,7 @@ class Host:
         """The run's slot is free."""
         run.forget_timers()
         run.replica.runs.pop(run.id, None)
+        run.replica.idle_since = self._loop.time()
         self._released.set()
 
     def _finish_soon(self, run: _Run, status: Status, terminal: bytes) -> None:
@@ -477,6 +522,8 @@ class Host:
         """Ends all workers at once. Runs that still go on wait for their next attempt, and nobody is blamed."""
         self._draining = True
         self._stopping.set()
+        for replica in self._all_replicas():
+            replica.wanted.set()
         for task in self._background:
             task.cancel()
         workers = [replica.worker for replica in self._all_replicas() if replica.worker is not None]
@@ -501,7 +548,19 @@ _NO_MODEL = ModelInfo(id="", schema={}, streams=(), readme="", slots=1, replicas
 def _state(replicas: list[_Replica]) -> ModelState:
     if any(replica.ready for replica in replicas):
         return ModelState.READY
-    return ModelState.FAILED if all(replica.failed for replica in replicas) else ModelState.LOADING
+    if all(replica.failed for replica in replicas):
+        return ModelState.FAILED
+    resting = all(replica.unloaded or replica.failed for replica in replicas)
+    return ModelState.UNLOADED if resting else ModelState.LOADING
+
+
+def _fitness(replica: _Replica) -> tuple[bool, bool, bool, int]:
+    """How well a replica can take one more prediction."""
+    return (replica.free_slots > 0, replica.ready, not replica.unloaded, replica.free_slots)
+
+
+async def _ended(relaying: asyncio.Future[str]) -> None:
+    await relaying
 
 
 async def _kept(say: Callable[..., Awaitable[T]], *what: Any, **how: Any) -> T:

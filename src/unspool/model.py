@@ -345,13 +345,15 @@ class Model:
     idle_unload_s: float | None = None
 
     def info(self) -> ModelInfo:
-        """What the HTTP side needs to know."""
+        """What the HTTP side and the host need to know. A batched model takes one batch more than it can run, so that
+        the next one is full when a call ends.
+        """
         return ModelInfo(
             id=self.id,
             schema=self.inputs.model_json_schema(),
             streams=self.streams,
             readme=self.readme,
-            slots=self.slots * (self.batch or 1),
+            slots=self.slots if self.batch is None else self.batch * (self.slots + 1),
             replicas=self.replicas,
             max_attempts=self.max_attempts,
             run_timeout_s=self.run_timeout_s,

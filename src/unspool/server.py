@@ -29,6 +29,7 @@ from unspool.config import Settings
 from unspool.errors import Unavailable, UnspoolError
 from unspool.files.config import WorkerFiles
 from unspool.files.storage import SWEEP_INTERVAL_S, Storage, local_url
+from unspool.gpu_memory import GpuMemory
 from unspool.host import Host
 from unspool.log_lines import log_lines
 from unspool.metrics import Metrics
@@ -100,7 +101,11 @@ async def _serve(
     await catalog.refresh()
     views = Views(spool, auth.stream_token)
 
+    gpu_memory = GpuMemory(host.workers)
+    metrics.registry.register(gpu_memory)
+
     async def scrape(accept: str) -> tuple[bytes, str]:
+        await gpu_memory.refresh()
         return metrics.render(accept, await spool.waiting(), host.workers())
 
     retention = Retention(spool, settings, storage.delete_of_all)

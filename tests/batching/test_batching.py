@@ -105,6 +105,17 @@ def test_predictions_gather_while_a_call_goes_on(client: Client, gate: Gate) -> 
     assert outputs(client, others + late) == [[4]] * 4, "the one that came when the call ended still came along"
 
 
+def test_the_next_batch_is_there_when_a_call_ends(client: Client, gate: Gate) -> None:
+    first = submit(client, "batch/sync", *texts("a", "b", "c", gate=str(gate)))
+    wait_for_stage(client, first)
+    second = submit(client, "batch/sync", *texts("d", "e", "f"))
+    for id in second:
+        with client.stream(id) as stream:
+            stream.take(2)
+    gate.open()
+    assert outputs(client, first + second) == [[letter, 3] for letter in "ABCDEF"]
+
+
 def test_slots_are_batches_at_once(client: Client, gate: Gate, tmp_path: Path) -> None:
     second_gate = Gate(tmp_path / "second-gate")
     first = submit(client, "batch/short-wait", *texts("a", gate=str(gate)))

@@ -17,6 +17,7 @@ from support.services import program
 from unspool.config import Settings
 
 ROOT = Path(__file__).parents[2]
+PAGES = ["README.md", "docs/tutorial.md", "docs/keys-and-limits.md", "docs/batching.md", "docs/placement.md", "docs/speech.md"]
 DEADLINE_S = 90
 
 
@@ -29,7 +30,7 @@ def reader(tmp_path: Path) -> Iterator[Reader]:
     reader.close()
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/tutorial.md", "docs/keys-and-limits.md", "docs/speech.md"])
+@pytest.mark.parametrize("page", PAGES)
 def test_whoever_follows_a_page_sees_what_it_says(page: str, reader: Reader) -> None:
     program("curl", "Install curl.")
     for block in blocks(ROOT / page):

@@ -85,4 +85,4 @@ def files(
 text: str = plain("it stays callable")
 pieces: Iterator[str] = everything(Run("id", 1, print), "prompt")
 held: list[str] = Holder()(Run("id", 1, print), "prompt")
-llm: Llama = Llama("typed/llm", weights=Path("weights.gguf"), slots=2)
+llm: Llama = Llama("typed/llm", weights=Path("weights.gguf"), slots=2, device="cpu", idle_unload_s=60)

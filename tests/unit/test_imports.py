@@ -9,7 +9,7 @@ import pytest
 SOURCE = Path(__file__).parents[2] / "src"
 
 L0 = ["types", "states", "errors", "sse", "events", "config", "observer"]
-L3 = ["host", "webhooks", "retention", "metrics", "log_lines", "traces"]
+L3 = ["host", "webhooks", "retention", "metrics", "gpu_memory", "log_lines", "traces"]
 
 MAY_IMPORT: dict[str, list[str]] = {
     # L0: facts and rules
@@ -23,11 +23,12 @@ MAY_IMPORT: dict[str, list[str]] = {
     "files": [*L0, "net", "files"],
     "spool": [*L0, "spool"],
     "views": [*L0, "spool"],
+    "placement": L0,
     "unspool": ["errors", "files", "model"],
     # L2: the child and its parent
     "worker": [*L0, "bars", "batched", "files", "model", "worker"],
     # L3: claim and feed; deliver; let go; count
-    **{name: [*L0, "files", "model", "net", "spool", "views", "worker", *L3] for name in L3},
+    **{name: [*L0, "files", "model", "net", "placement", "spool", "views", "worker", *L3] for name in L3},
     # L4: HTTP; handlers and workers meet in the spool only
     "api": [*L0, "model", "net", "spool", "views", "webhooks", "files", "metrics", "retention", "api", "unspool"],
     # Beside them: ready-made models, loaded in workers; the SDK

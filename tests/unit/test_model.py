@@ -849,9 +849,9 @@ def test_each_list_of_a_batch_is_an_input_of_one_prediction():
     assert (declared.run_parameter, declared.whole_parameter) == ("runs", None)
 
 
-def test_the_slots_of_a_batched_model_are_whole_batches():
-    assert make_model("m", of_objects, batch=8).info().slots == 8
-    assert make_model("m", of_objects, batch=8, slots=2).info().slots == 16
+def test_a_batched_model_takes_the_next_batch_while_it_runs_one():
+    assert make_model("m", of_objects, batch=8).info().slots == 16
+    assert make_model("m", of_objects, batch=8, slots=2).info().slots == 24
 
 
 def no_list(text: str) -> list[str]: ...

@@ -67,7 +67,7 @@ _LIVE = obj({"status": {"const": "live"}})
 _READY = obj(
     {
         "status": {"enum": ["ready", "not ready"]},
-        "models": {"type": "object", "additionalProperties": {"enum": ["loading", "ready", "failed"]}},
+        "models": {"type": "object", "additionalProperties": {"enum": ["loading", "ready", "unloaded", "failed"]}},
     }
 )
 
@@ -347,7 +347,7 @@ class App:
     )
     async def _ready(self, request: Request) -> Answer:
         models = self._health()
-        ready = bool(models) and all(state == "ready" for state in models.values()) and not self.draining
+        ready = bool(models) and all(state in ("ready", "unloaded") for state in models.values()) and not self.draining
         body: dict[str, Any] = {"status": "ready" if ready else "not ready", "models": dict(models)}
         return Json(body, bare=True, status=200 if ready else 503)
 

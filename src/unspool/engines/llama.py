@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -57,6 +57,8 @@ class Llama:
         replicas: how many worker processes there are.
         max_attempts: how often a prediction is tried when its process dies under it.
         run_timeout_s: how long one attempt may take, in seconds.
+        device: which GPUs its workers see, as in `@model`. Only a build of xllamacpp for GPUs computes on them.
+        idle_unload_s: ends a worker that had nothing to do for so many seconds; the next prediction loads it again.
 
     Raises:
         ModelFileError: the declaration cannot be served; the message says why.
@@ -75,6 +77,8 @@ class Llama:
         replicas: int = 1,
         max_attempts: int = 2,
         run_timeout_s: float | None = None,
+        device: str | Iterable[str] | None = None,
+        idle_unload_s: float | None = None,
     ) -> None:
         for name, value in (("context_tokens", context_tokens), ("threads", threads), ("batch_tokens", batch_tokens)):
             if value is not None and value < 1:
@@ -93,6 +97,8 @@ class Llama:
             replicas=replicas,
             max_attempts=max_attempts,
             run_timeout_s=run_timeout_s,
+            device=device,
+            idle_unload_s=idle_unload_s,
             streams=("progress", "output"),
             category="text-to-text",
             readme=readme or _readme(id),

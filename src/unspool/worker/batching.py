@@ -1,7 +1,7 @@
 """Several predictions in one call: gathers those that wait, calls the model, hands what it gives to each.
 
     waiting   inputs are checked and brought, one prediction by itself; whatever goes wrong here stays with it
-    call      when it is full, or `batch_wait_s` after it could have begun; the calls of a worker have its slots
+    call      when it is full, or `batch_wait_s` after it could have begun; so many at once as the model has slots
     member    a prediction in a call: it may end before the call, when it is stopped or fails alone
 
 A member that is stopped ends at once, and what is still said for it is dropped. When all are stopped, the call itself
