@@ -57,7 +57,7 @@ def _inputs(schema: Schema) -> str:
         return f"## Inputs\n\n{more}"
     lines = ["## Inputs", "", "| input | type | default | meaning |", "|---|---|---|---|"]
     lines += [
-        f"| {_code(row.name)} | {_cell(_type(row.schema, schema))} | {_default(row)} | {_meaning(row.schema, schema)} |"
+        f"| {_cell(_code(row.name))} | {_cell(_type(row.schema, schema))} | {_default(row)} | {_meaning(row.schema, schema)} |"
         for row in rows
     ]
     if choice := _choice(schema):
