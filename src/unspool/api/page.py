@@ -56,10 +56,9 @@ def _inputs(schema: Schema) -> str:
         more = "It takes any." if schema.get("additionalProperties") else "It takes none."
         return f"## Inputs\n\n{more}"
     lines = ["## Inputs", "", "| input | type | default | meaning |", "|---|---|---|---|"]
-    lines += [
-        f"| {_cell(_code(row.name))} | {_cell(_type(row.schema, schema))} | {_default(row)} | {_meaning(row.schema, schema)} |"
-        for row in rows
-    ]
+    for row in rows:
+        cells = [_code(row.name), _type(row.schema, schema), _default(row), _meaning(row.schema, schema)]
+        lines.append(f"| {' | '.join(map(_cell, cells))} |")
     if choice := _choice(schema):
         lines += ["", f"Give one of {', '.join(map(_code, choice))}."]
     if schema.get("additionalProperties"):
@@ -154,12 +153,12 @@ def _default(row: _Row) -> str:
     if row.required:
         return "required"
     default = row.schema.get("default")
-    return "" if default is None else _cell(_code(_json(default)))
+    return "" if default is None else _code(_json(default))
 
 
 def _meaning(schema: Schema, root: Schema) -> str:
     said = schema.get("description") or (_resolve(schema, root).get("description") if "$ref" in schema else "") or ""
-    return _cell(said)
+    return str(said)
 
 
 def _cell(text: str) -> str:
