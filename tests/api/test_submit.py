@@ -303,9 +303,11 @@ def test_models_are_listed_with_their_schema_and_what_they_stream(client: Client
     models = {model["model_id"]: model for model in client.http.get("models").json()["data"]}
     count = models["test/count"]
     assert count["streams"] == ["progress", "log", "output"]
-    assert count["readme"].startswith("Says `1 2 3 …`")
-    assert count["readme"].endswith("Streams: progress, log, output")
-    assert models["test/no-stream"]["readme"].endswith("Streams: nothing; poll for the result")
+    assert "Says `1 2 3 …`" in count["readme"]
+    assert "\nStreams: progress, log, output\n" in count["readme"]
+    assert "\nStreams: nothing; poll for the result\n" in models["test/no-stream"]["readme"]
+    for id, model in models.items():
+        assert model["readme"] == client.http.get(f"models/{id}/readme").text
     (schema,) = count["api_schema"]["api_schemas"]
     assert (schema["type"], schema["method"], schema["api_path"]) == ("model_run", "POST", "/api/v3/test/count")
     assert schema["request_schema"]["properties"]["n"] == {

@@ -17,7 +17,15 @@ from support.services import program
 from unspool.config import Settings
 
 ROOT = Path(__file__).parents[2]
-PAGES = ["README.md", "docs/tutorial.md", "docs/keys-and-limits.md", "docs/batching.md", "docs/placement.md", "docs/speech.md"]
+PAGES = [
+    "README.md",
+    "docs/tutorial.md",
+    "docs/keys-and-limits.md",
+    "docs/batching.md",
+    "docs/placement.md",
+    "docs/readmes.md",
+    "docs/speech.md",
+]
 DEADLINE_S = 90
 
 

@@ -16,6 +16,7 @@ from support.server import Server
 from support.stream import check_log, text_of
 from support.waiting import wait_until
 
+EXAMPLE = Path(__file__).parents[2] / "examples" / "models" / "upstream.py"
 KEY = secrets.token_hex(16)
 CONTEXT_TOKENS = 4096
 MODELS = """
@@ -78,6 +79,16 @@ def client(server: Server) -> Client:
     return server.client()
 
 
+@pytest.fixture
+def example(upstream: LlamaServer, tmp_path: Path) -> Iterator[Server]:
+    where = {"UPSTREAM_URL": f"{upstream.url}/v1", "UPSTREAM_API_KEY": KEY}
+    server = Server(EXAMPLE, tmp_path, where)
+    try:
+        yield server.start().wait_until_ready()
+    finally:
+        server.close()
+
+
 def run(client: Client, model: str = "acme/chat", **inputs: Any) -> list[Any]:
     with client.run(model, **inputs) as stream:
         events = list(stream)
@@ -135,3 +146,12 @@ def test_neither_key_nor_address_are_anywhere_where_clients_look(
         assert secret not in told
     assert KEY not in server.log
     assert "not-the-key-of-this" not in server.log
+
+
+def test_the_example_runs_and_its_readme_is_the_file_beside_it(example: Server) -> None:
+    client = example.client()
+    assert run(client, prompt="Hi", max_tokens=2)[-1].type == "complete"
+    page = client.http.get("models/acme/chat/readme").text
+    assert page.startswith(EXAMPLE.with_suffix(".md").read_text())
+    assert "| `max_tokens` | integer, 1 to 1024 | `1024` |" in page
+    assert '"prompt": "Why is the sky blue?"' in page

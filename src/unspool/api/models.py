@@ -14,6 +14,7 @@ from starlette.requests import Request
 
 from unspool.api.auth import Auth
 from unspool.api.description import array, content, data, described, obj, query, ref
+from unspool.api.page import page
 from unspool.api.responses import Answer, Json, Text
 from unspool.config import Settings
 from unspool.errors import BadJson, InvalidInput, SpoolUnavailable, Unavailable, UnknownModel
@@ -150,7 +151,7 @@ class Models:
         await self._auth.owner(request)
         category = request.query_params.get("category")
         if category is None:
-            server = (self._settings.public_url or str(request.base_url)).rstrip("/")
+            server = self._server(request)
             return Json([_describe(info, server) for info in await self._catalog.infos()])
         wanted = [info for info in await self._catalog.infos() if category in ("", info.category)]
         return Json({"items": [dict(zip(IN_CATEGORY, _in_category(info), strict=True)) for info in wanted]})
@@ -158,6 +159,7 @@ class Models:
     @described(
         summary="The README of a model",
         tag="Models",
+        details="A page: what its author says, its inputs, what it streams, and how to call it.",
         answers={200: content({"text/markdown": {"type": "string"}})},
         errors=(UnknownModel,),
     )
@@ -165,7 +167,11 @@ class Models:
         """`GET /api/v3/models/{model_id}/readme`."""
         await self._auth.owner(request)
         served = await self._catalog.find(request.path_params["model_id"])
-        return Text(_readme(served.info), "text/markdown; charset=utf-8")
+        return Text(page(served.info, self._server(request)), "text/markdown; charset=utf-8")
+
+    def _server(self, request: Request) -> str:
+        """The base of this server's URLs."""
+        return (self._settings.public_url or str(request.base_url)).rstrip("/")
 
 
 def _in_category(info: ModelInfo) -> tuple[str, str, str, str]:
@@ -185,14 +191,9 @@ def _describe(info: ModelInfo, server: str) -> dict[str, Any]:
         "type": info.category,
         "base_price": info.price,
         "streams": list(info.streams),
-        "readme": _readme(info),
+        "readme": page(info, server),
         "api_schema": {"api_schemas": [{"type": "model_run", **run}]},
     }
-
-
-def _readme(info: ModelInfo) -> str:
-    streams = ", ".join(info.streams) or "nothing; poll for the result"
-    return f"{info.readme}\n\nStreams: {streams}".strip()
 
 
 def _nearest(id: str, known: Iterable[str]) -> str:
