@@ -226,7 +226,7 @@ class Run:
         """
         if total is None:
             total = len(iterable) if isinstance(iterable, Sized) else None
-        bar = self.bars.begin(total, stage, at_home=current_run.get() in (self, None))
+        bar = self.bars.begin(total, stage, at_home=current_run.get() is self)
         said = 0.0
         try:
             for item in iterable:
