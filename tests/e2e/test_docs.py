@@ -29,7 +29,9 @@ def reader(tmp_path: Path) -> Iterator[Reader]:
     reader.close()
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/tutorial.md", "docs/keys-and-limits.md", "docs/speech.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/tutorial.md", "docs/keys-and-limits.md", "docs/speech.md", "docs/progress.md"]
+)
 def test_whoever_follows_a_page_sees_what_it_says(page: str, reader: Reader) -> None:
     program("curl", "Install curl.")
     for block in blocks(ROOT / page):
