@@ -23,7 +23,8 @@ class RunStreamer(TextStreamer):  # type: ignore[misc]
 
     The prompt is not repeated, and special tokens are left out. `generate` ends with `Cancelled` at the token after the
     prediction was cancelled. Inside of `run.track` the percentage moves within a step of that. As with every streamer
-    of `transformers`, there is one prompt at a time, and no search with beams.
+    of `transformers`, there is one prompt at a time, and no search with beams. Where a run calls `generate` several
+    times one streamer will do, and its usage counts all of them.
 
     Args:
         run: the run that is told.
