@@ -89,8 +89,8 @@ class Run:
         self.attempt = attempt
         """1 for the first attempt, 2 when the first one was lost, …"""
         self.stop_status: Status | None = None
-        self.bars = Bars(habit)
-        """Its loops that report. For `track` and the worker."""
+        self._habit = habit
+        self._bars: Bars | None = None
         self._emit = emit
         self._keep = keep or _nowhere
         self._embed = embed
@@ -114,6 +114,14 @@ class Run:
         """Raises `Cancelled` if the prediction was cancelled or ran out of time."""
         if self.stop_status is not None:
             raise Cancelled(self.stop_status)
+
+    @property
+    def bars(self) -> Bars:
+        """Its loops that report. For `track`, the worker and integrations."""
+        if self._bars is None:
+            with self._progress_lock:
+                self._bars = self._bars or Bars(self._habit)
+        return self._bars
 
     @property
     def folder(self) -> Path:
@@ -229,7 +237,7 @@ class Run:
         """
         if total is None:
             total = len(iterable) if isinstance(iterable, Sized) else None
-        bar = self.bars.begin(total, stage, at_home=current_run.get() in (self, None))
+        bar = self.bars.begin(total, stage, at_home=current_run.get() is self)
         said = 0.0
         try:
             for item in iterable:
@@ -256,7 +264,8 @@ class Run:
 
     def completed(self, returned: Any) -> bytes:
         """The `complete` event: what was yielded, then what was returned. For the worker, not for models."""
-        self.bars.learn()
+        if self._bars is not None:
+            self._bars.learn()
         outputs = [self._joined(index) for index in range(self._next_index())]
         outputs += _as_outputs(returned, self._embed or self._keep)
         self._timings["inference"] = round((time.perf_counter() - self._began) * 1000, 3)

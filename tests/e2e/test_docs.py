@@ -25,6 +25,7 @@ PAGES = [
     "docs/placement.md",
     "docs/readmes.md",
     "docs/speech.md",
+    "docs/progress.md",
 ]
 DEADLINE_S = 90
 

@@ -31,8 +31,9 @@ MAY_IMPORT: dict[str, list[str]] = {
     **{name: [*L0, "files", "model", "net", "placement", "spool", "views", "worker", *L3] for name in L3},
     # L4: HTTP; handlers and workers meet in the spool only
     "api": [*L0, "model", "net", "spool", "views", "webhooks", "files", "metrics", "retention", "api", "unspool"],
-    # Beside them: ready-made models, loaded in workers; the SDK
+    # Beside them: ready-made models and bridges to libraries, loaded in workers; the SDK
     "engines": [*L0, "files", "model", "readme", "engines"],
+    "integrations": [*L0, "bars", "model", "integrations"],
     "client": [*L0, "client"],
     # L5: what puts it together
     "server": [*L0, "files", "model", "net", "spool", "views", "worker", *L3, "api", "unspool"],
