@@ -19,12 +19,13 @@ MAY_IMPORT: dict[str, list[str]] = {
     "bars": L0,
     "readme": ["errors"],
     "model": [*L0, "bars", "batched", "files", "readme"],
+    "stages": [*L0, "model"],
     "net": L0,
     "files": [*L0, "net", "files"],
     "spool": [*L0, "spool"],
     "views": [*L0, "spool"],
     "placement": L0,
-    "unspool": ["errors", "files", "model"],
+    "unspool": ["errors", "files", "model", "stages"],
     # L2: the child and its parent
     "worker": [*L0, "bars", "batched", "files", "model", "worker"],
     # L3: claim and feed; deliver; let go; count
@@ -32,12 +33,12 @@ MAY_IMPORT: dict[str, list[str]] = {
     # L4: HTTP; handlers and workers meet in the spool only
     "api": [*L0, "model", "net", "spool", "views", "webhooks", "files", "metrics", "retention", "api", "unspool"],
     # Beside them: ready-made models and bridges to libraries, loaded in workers; the SDK
-    "engines": [*L0, "files", "model", "readme", "engines"],
+    "engines": [*L0, "files", "model", "readme", "stages", "engines"],
     "integrations": [*L0, "bars", "model", "integrations"],
     "client": [*L0, "client"],
     # L5: what puts it together
-    "server": [*L0, "files", "model", "net", "spool", "views", "worker", *L3, "api", "unspool"],
-    "demo": [*L0, "model", "engines", "demo", "unspool"],
+    "server": [*L0, "files", "model", "stages", "net", "spool", "views", "worker", *L3, "api", "unspool"],
+    "demo": [*L0, "model", "stages", "engines", "demo", "unspool"],
     "cli": [*L0, "log_lines", "server", "demo", "unspool", "cli_keys"],
     "cli_keys": [*L0, "spool"],
     "__main__": ["cli"],

@@ -19,6 +19,7 @@ from pydantic import Field
 from unspool.errors import InvalidInput, ModelFileError
 from unspool.files.file import File
 from unspool.model import MARK, Run, make_model
+from unspool.readme import Readme
 
 VOICES = ("heart",)
 """What comes inside the package. All others are fetched by `hibari` when the model is loaded."""
@@ -41,8 +42,9 @@ class Speech:
         threads: how many threads compute one of them.
         max_characters: how long a text may be.
         max_audio_s: how long the speech may be, in seconds. Long figures take long to say.
-        readme: markdown for those who use the model.
+        readme: markdown for those who use the model, or a file of it.
         replicas: how many worker processes there are.
+        idle_unload_s: ends a worker that had nothing to do for so many seconds; the next prediction loads it again.
         max_attempts: how often a prediction is tried when its process dies under it.
         run_timeout_s: how long one attempt may take, in seconds.
 
@@ -59,8 +61,9 @@ class Speech:
         threads: int = 1,
         max_characters: int = 5000,
         max_audio_s: float = 1200,
-        readme: str | None = None,
+        readme: Readme | None = None,
         replicas: int = 1,
+        idle_unload_s: float | None = None,
         max_attempts: int = 2,
         run_timeout_s: float | None = None,
     ) -> None:
@@ -80,6 +83,7 @@ class Speech:
             self,
             slots=slots,
             replicas=replicas,
+            idle_unload_s=idle_unload_s,
             max_attempts=max_attempts,
             run_timeout_s=run_timeout_s,
             streams=("progress", "output"),
