@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,7 +39,7 @@ class LlamaServer:
         params = xllamacpp.CommonParams()
         params.model.path = str(gguf)
         params.hostnames, params.port = ["127.0.0.1"], 0
-        params.api_keys, params.endpoint_slots = [KEY], True
+        params.api_keys, params.endpoint_slots, params.endpoint_metrics = [KEY], True, True
         params.n_parallel, params.n_ctx, params.n_batch = 1, CONTEXT_TOKENS, 64
         params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
         params.cache_ram_mib, params.n_threads_http, params.verbosity = 0, 4, 1
@@ -51,6 +52,13 @@ class LlamaServer:
         """Whether its slot is taken."""
         (slot,) = self._http.get("/slots").json()
         return bool(slot["is_processing"])
+
+    @property
+    def tokens(self) -> int:
+        """How many it has generated since it was started, in answers that have ended or were given up."""
+        found = re.search(r"^llamacpp:tokens_predicted_total (\d+)", self._http.get("/metrics").text, re.MULTILINE)
+        assert found is not None
+        return int(found[1])
 
     def close(self) -> None:
         self._http.close()
@@ -116,6 +124,8 @@ def test_the_inputs_reach_the_upstream(client: Client) -> None:
 
 def test_a_cancel_frees_the_slot_of_the_upstream(client: Client, upstream: LlamaServer) -> None:
     """The model never ends by itself, so only the closed connection can free the slot before thousands of tokens."""
+    assert run(client, prompt="Hi", max_tokens=1)[-1].type == "complete"
+    before = upstream.tokens
     with client.run("acme/endless", prompt="A story.", max_tokens=CONTEXT_TOKENS - 100) as stream:
         stream.until("output", 3)
         assert upstream.is_busy
@@ -123,6 +133,7 @@ def test_a_cancel_frees_the_slot_of_the_upstream(client: Client, upstream: Llama
         assert list(stream)[-1].data["status"] == "cancelled"
     wait_until(lambda: not upstream.is_busy, "the slot of the upstream is free", 20)
     assert run(client, prompt="Hi", max_tokens=1)[-1].type == "complete"
+    assert before < upstream.tokens < before + CONTEXT_TOKENS // 4, "the answer went on after the cancel"
 
 
 def test_a_prompt_that_is_too_long_is_told_with_both_lengths(client: Client) -> None:
