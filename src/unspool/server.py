@@ -18,7 +18,7 @@ from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server.embed import Server as GranianServer
 
-from unspool import __version__
+from unspool import __version__, stages
 from unspool.api.app import App
 from unspool.api.auth import Auth
 from unspool.api.files import Downloads
@@ -93,7 +93,8 @@ async def _serve(
     worker_files = _worker_files(settings, address[1])
     storage = Storage(worker_files.storage_url, worker_files.retention_s)
     _open(storage, settings)
-    host = Host(spool, file, settings, worker_files.environment(), observer)
+    learned = {stages.VARIABLE: str(settings.data_dir.absolute() / "learned")}
+    host = Host(spool, file, settings, worker_files.environment() | learned, observer)
     viewers = Viewers(spool, settings, observer)
     starting = asyncio.create_task(host.start())
     catalog = Catalog(spool, starting)

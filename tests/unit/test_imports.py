@@ -16,11 +16,12 @@ MAY_IMPORT: dict[str, list[str]] = {
     **dict.fromkeys(L0, L0),
     # L1: what an author uses; the log; HTTP to strangers; files in and out
     "model": [*L0, "files"],
+    "stages": [*L0, "model"],
     "net": L0,
     "files": [*L0, "net", "files"],
     "spool": [*L0, "spool"],
     "views": [*L0, "spool"],
-    "unspool": ["errors", "files", "model"],
+    "unspool": ["errors", "files", "model", "stages"],
     # L2: the child and its parent
     "worker": [*L0, "files", "model", "worker"],
     # L3: claim and feed; deliver; let go; count
@@ -28,11 +29,11 @@ MAY_IMPORT: dict[str, list[str]] = {
     # L4: HTTP; handlers and workers meet in the spool only
     "api": [*L0, "model", "net", "spool", "views", "webhooks", "files", "metrics", "retention", "api", "unspool"],
     # Beside them: ready-made models, loaded in workers; the SDK
-    "engines": [*L0, "files", "model", "engines"],
+    "engines": [*L0, "files", "model", "stages", "engines"],
     "client": [*L0, "client"],
     # L5: what puts it together
-    "server": [*L0, "files", "model", "net", "spool", "views", "worker", *L3, "api", "unspool"],
-    "demo": [*L0, "model", "engines", "demo", "unspool"],
+    "server": [*L0, "files", "model", "stages", "net", "spool", "views", "worker", *L3, "api", "unspool"],
+    "demo": [*L0, "model", "stages", "engines", "demo", "unspool"],
     "cli": [*L0, "log_lines", "server", "demo", "unspool", "cli_keys"],
     "cli_keys": [*L0, "spool"],
     "__main__": ["cli"],
