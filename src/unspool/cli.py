@@ -61,7 +61,7 @@ def serve(
 
 @app.command(epilog=_settings_table())
 def demo(host: Host = None, port: Port = None, data_dir: DataDir = None) -> None:
-    """Serves a small language model, fetched once, to try everything with."""
+    """Serves a small language model, fetched once, and a small video model, to try everything with."""
     settings = _settings(host=host, port=port, data_dir=data_dir)
     try:
         from unspool.demo.weights import smollm2

@@ -17,6 +17,7 @@ Weights: SmolLM2-135M-Instruct by Hugging Face, 4-bit GGUF, Apache-2.0.
 
 from __future__ import annotations
 
+from unspool.demo.digits.model import MovingDigits
 from unspool.demo.weights import smollm2
 from unspool.engines.llama import Llama
 
@@ -30,3 +31,6 @@ smollm = Llama(
     context_tokens=2048,
     readme=_README,
 )
+
+# Its weights come with the package.
+moving_digits = MovingDigits()

@@ -1,0 +1,1 @@
+"""Trains the model `unspool/moving-digits`."""
