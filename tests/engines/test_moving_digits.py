@@ -203,7 +203,7 @@ def test_a_cancel_stops_within_a_step(model: MovingDigits, monkeypatch: pytest.M
             run.stop_status = Status.CANCELLED
         return forward(*given)
 
-    run = Run("p1", 1, lambda event: None)
+    run = Run("p1", 1, lambda event: None, keep=lambda file: "https://example.com/preview.webp")
     monkeypatch.setattr(model, "_forward", counted)
     with pytest.raises(Cancelled):
         model(run, "the digit 7", seed=1, steps=20)

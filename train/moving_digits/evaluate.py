@@ -89,7 +89,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--clips", type=int, default=200, help="how many of each kind")
     parser.add_argument("--prompts", type=int, default=SEED + 1, help="seed of the prompts, and of the first clip")
     parser.add_argument("--steps", type=int, default=32)
-    parser.add_argument("--guidance", type=float, default=3.0)
+    parser.add_argument("--guidance", type=float, default=2.0)
     parser.add_argument("--threads", type=int, default=2)
     return parser.parse_args()
 

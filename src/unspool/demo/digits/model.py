@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 ID = "unspool/moving-digits"
 WEIGHTS = Path(str(resources.files("unspool.demo.digits") / "weights.onnx"))
-SHA256 = "81d6bb1cbb796325832fe54096f83f6d043d9193fc06446de40bb45b44677cfb"
+SHA256 = "3a68890743450aff46e75689a1ad3d141b11563a49fa5846a89577bf18955a01"
 STEPS, MOST_STEPS = 120, 1000
-GUIDANCE = 3.0
+GUIDANCE = 2.0
 HIGHEST_SEED = 2**31 - 1
 PREVIEW_INTERVAL_S, MOST_PREVIEWS = 0.5, 16
 """A preview takes about 15 ms: with at most one every half second, about 3 % of a run."""
@@ -50,7 +50,7 @@ class Inputs(pydantic.BaseModel):
     seed: int = Field(-1, ge=-1, le=HIGHEST_SEED, description="The same seed gives the same clip; -1 picks one.")
     steps: int = Field(STEPS, ge=4, le=MOST_STEPS, description="In how many steps noise becomes a clip.")
     guidance: float = Field(
-        GUIDANCE, ge=0, le=5, description="How hard it is pulled to the digit. From 4 on the motion suffers."
+        GUIDANCE, ge=0, le=5, description="How hard it is pulled to the digit. Too hard breaks its strokes."
     )
 
 
