@@ -16,7 +16,7 @@ from unspool.spool.sqlite import SqliteSpool
 
 from .kit import LEASE_S, Backend
 
-DEADLINE_S = 30
+DEADLINE_S = 120
 
 
 class SqliteFile(Backend):
