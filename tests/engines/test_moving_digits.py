@@ -15,7 +15,7 @@ from support.client import Client, error_of
 from support.server import Server
 from support.services import missing
 from support.stream import check_log
-from unspool.demo.digits.model import ID, SHA256, WEIGHTS, MovingDigits, read_readme
+from unspool.demo.digits.model import ID, README, SHA256, WEIGHTS, MovingDigits
 from unspool.errors import ModelFileError
 from unspool.model import MARK, Cancelled, Run
 from unspool.states import Status
@@ -259,5 +259,5 @@ def test_weights_that_are_not_there_are_named_without_their_folder(tmp_path: Pat
 
 def test_its_page_is_its_readme() -> None:
     info = getattr(MovingDigits(), MARK).info()
-    assert info.readme == read_readme().strip()
+    assert info.readme == README.read_text().strip()
     assert info.category == "text-to-video"

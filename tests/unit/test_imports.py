@@ -38,7 +38,7 @@ MAY_IMPORT: dict[str, list[str]] = {
     "client": [*L0, "client"],
     # L5: what puts it together
     "server": [*L0, "files", "model", "stages", "net", "spool", "views", "worker", *L3, "api", "unspool"],
-    "demo": [*L0, "files", "model", "stages", "engines", "demo", "unspool"],
+    "demo": [*L0, "files", "model", "readme", "stages", "engines", "demo", "unspool"],
     "cli": [*L0, "log_lines", "server", "demo", "unspool", "cli_keys"],
     "cli_keys": [*L0, "spool"],
     "__main__": ["cli"],

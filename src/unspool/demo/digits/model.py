@@ -10,7 +10,6 @@ import hashlib
 import os
 import secrets
 import time
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,13 +21,15 @@ from unspool.demo.digits.prompt import Scene, settle, understand
 from unspool.errors import ModelFileError
 from unspool.files.file import File
 from unspool.model import MARK, Run, make_model
+from unspool.readme import Readme
 from unspool.stages import Progress, Stages
 
 if TYPE_CHECKING:
     from unspool.demo.digits.sampler import Floats, Ids
 
 ID = "unspool/moving-digits"
-WEIGHTS = Path(str(resources.files("unspool.demo.digits") / "weights.onnx"))
+WEIGHTS = Path(__file__).with_name("weights.onnx")
+README = Path(__file__).with_name("README.md")
 SHA256 = "3a68890743450aff46e75689a1ad3d141b11563a49fa5846a89577bf18955a01"
 STEPS, MOST_STEPS = 120, 1000
 GUIDANCE = 2.0
@@ -62,7 +63,7 @@ class MovingDigits:
         weights: the network as an ONNX file.
         sha256: what the digest of that file must be.
         threads: how many threads compute; default is one for each core that this process may use.
-        readme: markdown for those who use the model.
+        readme: markdown for those who use the model, or a file of it.
         replicas: how many worker processes there are.
 
     Raises:
@@ -76,7 +77,7 @@ class MovingDigits:
         weights: Path = WEIGHTS,
         sha256: str = SHA256,
         threads: int | None = None,
-        readme: str | None = None,
+        readme: Readme | None = None,
         replicas: int = 1,
     ) -> None:
         if threads is not None and threads < 1:
@@ -92,7 +93,7 @@ class MovingDigits:
             replicas=replicas,
             streams=("progress", "log"),
             category="text-to-video",
-            readme=readme or read_readme(),
+            readme=readme or README,
             inputs=Inputs,
         )
         setattr(self, MARK, declared)
@@ -161,11 +162,6 @@ class MovingDigits:
         given = {"noisy": noisy, "t": t, "digit": digit, "direction": direction, "speed": speed}
         clean: Floats = self._session.run(None, given)[0]
         return clean
-
-
-def read_readme() -> str:
-    """The model's page, in markdown."""
-    return (resources.files("unspool.demo.digits") / "README.md").read_text(encoding="utf-8")
 
 
 def _scene(run: Run, prompt: str, seed: int) -> Scene:
