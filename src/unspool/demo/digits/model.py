@@ -1,6 +1,6 @@
 """The model `unspool/moving-digits`: a prompt becomes a clip of a handwritten digit that moves.
 
-Owns how a run goes, from the prompt to the mp4. `prompt.py` reads the prompt, `sampler.py` computes, `video.py` writes.
+Owns how a run goes, from the prompt to the mp4. `prompt.py` reads the prompt, `sampler.py` computes, `video.py` shows.
 The network is `weights.onnx`, made by `train/moving_digits/`; it runs on onnxruntime.
 """
 
@@ -18,6 +18,7 @@ from pydantic import Field
 
 from unspool.demo.digits import sampler
 from unspool.demo.digits.prompt import Scene, settle, understand
+from unspool.engines.video import write_mp4
 from unspool.errors import ModelFileError
 from unspool.files.file import File
 from unspool.model import MARK, Run, make_model
@@ -134,10 +135,10 @@ class MovingDigits:
             clip = self._denoise(progress, scene, seed, steps, guidance)
             run.report(timings={"denoise": round(1000 * (time.monotonic() - began), 3)})
             progress.stage("decode")
-            frames = video.enlarged(video.pixels(clip))
+            pictures = video.pictures(video.pixels(clip))
             progress.stage("write")
             file = run.folder / "moving-digits.mp4"
-            video.write(frames, file)
+            write_mp4(file, pictures, video.FRAMES_PER_S)
         run.report(usage={"frames": sampler.FRAMES, "steps": steps, "seed": seed})
         return File(file)
 

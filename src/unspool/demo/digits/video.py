@@ -1,10 +1,8 @@
-"""Frames to files: the mp4, and the small moving preview."""
+"""Clips as people see them: the pictures of the video, and the small moving preview."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -27,38 +25,29 @@ def pixels(clip: Floats) -> Pixels:
     return ((clip + 1) * 127.5).clip(0, 255).round().astype(np.uint8)
 
 
-def enlarged(clip: Pixels, px: int = VIDEO_PX) -> list[Any]:
+def enlarged(clip: Pixels, px: int, format: str) -> list[Any]:
     """Its frames as PyAV's, `px` wide and high, with soft edges."""
     import av
 
     grey = (av.VideoFrame.from_ndarray(frame, format="gray") for frame in clip)
-    return [frame.reformat(px, px, "yuv420p", interpolation="BICUBIC") for frame in grey]
+    return [frame.reformat(px, px, format, interpolation="BICUBIC") for frame in grey]
 
 
-def write(frames: Sequence[Any], file: Path) -> None:
-    """Writes an mp4 that every browser plays, and begins to play before it has all of it."""
-    # bitexact: the same frames give the same file.
-    how = {"movflags": "+faststart", "fflags": "+bitexact"}
-    codec = {"crf": "18", "preset": "fast", "tune": "animation", "threads": "1"}
-    _encode(str(file), "mp4", how, "libx264", codec, frames)
+def pictures(clip: Pixels) -> list[Pixels]:
+    """Its frames as they are shown: (rows, columns, 3)."""
+    return [frame.to_ndarray() for frame in enlarged(clip, VIDEO_PX, "rgb24")]
 
 
 def preview(clip: Pixels) -> bytes:
     """An animated WebP of all frames, small."""
-    out = io.BytesIO()
-    codec = {"quality": "60", "compression_level": "0"}
-    _encode(out, "webp", {"loop": "0"}, "libwebp_anim", codec, enlarged(clip, PREVIEW_PX))
-    return out.getvalue()
-
-
-def _encode(
-    out: Any, format: str, how: dict[str, str], codec: str, options: dict[str, str], frames: Sequence[Any]
-) -> None:
     import av
 
-    with av.open(out, "w", format=format, options=how) as container:
-        stream: Any = container.add_stream(codec, rate=FRAMES_PER_S, options=options)
-        stream.width, stream.height, stream.pix_fmt = frames[0].width, frames[0].height, frames[0].format.name
+    out, frames = io.BytesIO(), enlarged(clip, PREVIEW_PX, "yuv420p")
+    with av.open(out, "w", format="webp", options={"loop": "0"}) as container:
+        codec = {"quality": "60", "compression_level": "0"}
+        stream: Any = container.add_stream("libwebp_anim", rate=FRAMES_PER_S, options=codec)
+        stream.width, stream.height, stream.pix_fmt = PREVIEW_PX, PREVIEW_PX, "yuv420p"
         for frame in frames:
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
+    return out.getvalue()
