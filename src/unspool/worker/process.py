@@ -3,7 +3,8 @@
     main thread      imports the file, runs `setup`, then the event loop of asynchronous models
     control thread   takes orders, sends heartbeats; never runs model code, so a busy model cannot delay a cancel
     slot threads     one synchronous call each
-    writer thread    sends what runs say; whatever has gathered while it was busy goes in one write
+    writer thread    sends what runs say; whatever has gathered while it was busy goes in one write. A slot thread
+                     whose run has ended sends that itself: the writer may have to wait until all slots had a turn
 
 Knows neither the spool nor HTTP. When its host is gone it leaves at once.
 """
@@ -24,6 +25,7 @@ import sys
 import threading
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
@@ -80,7 +82,9 @@ class Worker:
     def __init__(self, control: socket.socket, out: socket.socket) -> None:
         self._control = control
         self._out = out
-        self._said: queue.SimpleQueue[tuple[Key, bytes | Finished]] = queue.SimpleQueue()
+        self._said: deque[tuple[Key, bytes | Finished]] = deque()
+        self._something_said: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._sending = threading.Lock()
         self._jobs: dict[Key, Job] = {}
         self._jobs_lock = threading.Lock()
         self._interrupts: list[tuple[float, Key]] = []
@@ -136,7 +140,7 @@ class Worker:
         """What a run is, and who takes it."""
         loop, slots = self._loop, self._slots
         if self._model.batch is not None:
-            desk = Desk(loop, slots, self._files, self._jobs, self._leave_thread, lambda *said: self._said.put(said))
+            desk = Desk(loop, slots, self._files, self._jobs, self._leave_thread, self._say)
             return Member, Batcher(self._model, self._call, desk).add
         if is_async(self._call):
             return Job, lambda *run: loop.call_soon_threadsafe(self._start_task, *run)
@@ -195,12 +199,14 @@ class Worker:
         self._begin(key, job, order.input)
 
     def _emitter(self, key: Key) -> Callable[[bytes], None]:
-        put, unsent = self._said.put, self._said.qsize
+        said, to_send = self._said, self._something_said
 
         def emit(event: bytes) -> None:
-            while unsent() > MAX_UNSENT_EVENTS:
+            while len(said) > MAX_UNSENT_EVENTS:
                 time.sleep(0.001)
-            put((key, event))
+            said.append((key, event))
+            if to_send.empty():
+                to_send.put(None)
 
         return emit
 
@@ -231,6 +237,7 @@ class Worker:
         context.run(tracing.enter, job.traceparent)
         finished = context.run(self._attempt_sync, job, input)
         self._finish(key, job, finished)
+        self._send_what_was_said(wait=False)
 
     def _attempt_sync(self, job: Job, input: bytes) -> Finished:
         run = job.run
@@ -283,7 +290,7 @@ class Worker:
     def _finish(self, key: Key, job: Job, finished: Finished) -> None:
         self._leave_thread(key, job)
         forget(job)
-        self._said.put((key, finished))
+        self._say(key, finished)
 
     def _leave_thread(self, key: Key, job: Job) -> None:
         """Forgets the job, so that nothing interrupts this thread any more."""
@@ -306,33 +313,38 @@ class Worker:
         jobs = [job for job in list(self._jobs.values()) if job.speaks]
         return jobs[0].run if len(jobs) == 1 else None
 
+    def _say(self, key: Key, what: bytes | Finished) -> None:
+        self._said.append((key, what))
+        self._something_said.put(None)
+
     def _write(self) -> None:
         """The writer thread: what is there, in one write; then what has come meanwhile."""
         while True:
-            said = self._what_was_said()
-            by_run: dict[Key, list[bytes]] = {}
-            finished: list[Finished] = []
-            for key, what in said:
-                if isinstance(what, bytes):
-                    by_run.setdefault(key, []).append(what)
-                else:
-                    finished.append(what)
-            spoken = [Events(id, attempt, tuple(some)) for (id, attempt), some in by_run.items()]
-            try:
-                self._out.sendall(encode(Turn((*spoken, *finished))))
-            except OSError:
-                os._exit(0)
+            self._something_said.get()
+            self._send_what_was_said()
 
-    def _what_was_said(self) -> list[tuple[Key, bytes | Finished]]:
-        """All that waits, but for so much that a frame stays small beside what it may be."""
-        said = [self._said.get()]
+    def _send_what_was_said(self, *, wait: bool = True) -> None:
+        """Sends all that waits. Without `wait` it leaves that to whoever is sending now, and to the writer thread."""
+        if not self._sending.acquire(blocking=wait):
+            return
+        try:
+            while said := self._next_said():
+                self._out.sendall(encode(_turn_of(said)))
+        except OSError:
+            os._exit(0)
+        finally:
+            self._sending.release()
+
+    def _next_said(self) -> list[tuple[Key, bytes | Finished]]:
+        """What waits, but for so much that a frame stays small beside what it may be."""
+        said: list[tuple[Key, bytes | Finished]] = []
         size = 0
-        for _ in range(self._said.qsize()):
+        for _ in range(len(self._said)):
+            said.append(self._said.popleft())
             what = said[-1][1]
             size += len(what) if isinstance(what, bytes) else 0
             if size > TURN_BYTES:
                 break
-            said.append(self._said.get())
         return said
 
     def _send(self, message: Frame) -> None:
@@ -346,6 +358,17 @@ class Worker:
         self._send(last_words)
         capture.flush_all()
         os._exit(1)
+
+
+def _turn_of(said: list[tuple[Key, bytes | Finished]]) -> Turn:
+    by_run: dict[Key, list[bytes]] = {}
+    finished: list[Finished] = []
+    for key, what in said:
+        if isinstance(what, bytes):
+            by_run.setdefault(key, []).append(what)
+        else:
+            finished.append(what)
+    return Turn((*(Events(id, attempt, tuple(some)) for (id, attempt), some in by_run.items()), *finished))
 
 
 class _Setup(Run):
