@@ -72,6 +72,8 @@ class Expected:
     max_attempts: int
     created_at_ns: int
     start_until_ns: float
+    promised: bool = False
+    """A slot was free when it was submitted, so its first attempt may be durable though nobody has begun it."""
     status: Status = Status.CREATED
     attempt: int = 0
     failures: int = 0
@@ -194,6 +196,7 @@ class SpoolMachine(RuleBasedStateMachine):
         start_timeout_s=st.sampled_from([None, None, 20.0]),
         key=st.sampled_from([None, None, None, "k", "l"]),
         fingerprint=st.sampled_from([b"f", b"f", b"g"]),
+        free=st.booleans(),
     )
     def submit(
         self,
@@ -203,8 +206,11 @@ class SpoolMachine(RuleBasedStateMachine):
         start_timeout_s: float | None,
         key: str | None,
         fingerprint: bytes,
+        free: bool = False,
     ):
         self.settle()
+        if free:
+            self.claim(3, 3)
         self.deeds += 1
         made = submission(
             f"p{len(self.all)}",
@@ -232,7 +238,7 @@ class SpoolMachine(RuleBasedStateMachine):
         result = self.run(self.spool.submit(made))
         assert (result.prediction.id, result.new) == (made.id, True)
         deadline = math.inf if start_timeout_s is None else self.now_ns + start_timeout_s * 10**9
-        self.all[made.id] = Expected(made.id, model, owner, max_attempts, self.now_ns, deadline)
+        self.all[made.id] = Expected(made.id, model, owner, max_attempts, self.now_ns, deadline, free)
         self.readers += [Reader(made.id), Reader(made.id)]
         if key is not None:
             self.keys[owner, key] = (made.id, fingerprint, self.now_ns)
@@ -471,6 +477,8 @@ class SpoolMachine(RuleBasedStateMachine):
         """Which of the states that the contract allows after a crash it is."""
         actual = self.run(self.spool.get(expected.id))
         left = actual.attempt
+        if expected.promised and left == 1 and expected.attempt == 0:
+            expected.begin(self.now_ns)
         assert expected.seen_attempt <= left <= expected.attempt, "a reader has seen more than is left"
         allowed = {expected.failures_at[left] + 1 if left else 0}
         if left < expected.attempt:

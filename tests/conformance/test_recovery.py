@@ -193,6 +193,39 @@ async def test_an_attempt_that_said_nothing_is_kept_by_a_close(lasting: Backend)
     assert (await log(spool))[1:] == [("1-1", STARTED_1)]
 
 
+async def test_what_a_free_slot_took_at_once_is_not_begun_again_after_a_crash(lasting: Backend):
+    """Its submit may have been written together with its claim; readers may have seen it right away."""
+    spool = await lasting.open()
+    assert await claimed(spool, m=2) == []
+    claims = [await start(spool, "a"), await start(spool, "b")]
+    spool = await lasting.crash()
+    assert await claimed(spool, m=9) == [("a", 2), ("b", 2)]
+    for claim in claims:
+        with pytest.raises(StaleAttempt):
+            await spool.append(*claim, [A])
+
+
+async def test_what_a_free_slot_could_have_taken_and_did_not_begins_with_attempt_1(lasting: Backend):
+    spool = await lasting.open()
+    assert await claimed(spool, m=9) == []
+    await submit(spool, "refused", "cancelled", "left", "late")
+    assert await claimed(spool, n=1) == []
+    await spool.cancel("cancelled")
+    assert await claimed(spool, m=1) == [("refused", 1)]
+    await shown(spool, "refused", "1-1")
+    spool = await lasting.reopen()
+    assert (await terminal(spool, "cancelled"))[0] == "0-2"
+    assert await claimed(spool, m=9) == [("refused", 2), ("left", 1), ("late", 1)]
+
+
+async def test_a_close_right_after_a_submit_costs_no_attempt(lasting: Backend):
+    spool = await lasting.open()
+    assert await claimed(spool, m=9) == []
+    await submit(spool, "p")
+    spool = await lasting.reopen()
+    assert await claimed(spool, m=9) == [("p", 1)]
+
+
 async def test_an_attempt_that_ran_before_is_not_continued(lasting: Backend):
     spool = await lasting.open()
     claim = await start(spool)

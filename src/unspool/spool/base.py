@@ -114,8 +114,10 @@ class Spool(Protocol):
 
         Each returned prediction is `processing` with its new attempt number, and its log begins the attempt with its
         first event; readers see it, and are woken, once the claim is durable. No two claims return the same attempt
-        of what readers have seen. Before looking, it does what time demands: attempts whose
-        lease ran out are lost, and predictions that waited longer than their `start_timeout_s` end with `timeout`.
+        of what readers have seen. A claim that leaves slots free may make submits that follow durable together with
+        their first attempt: a crash before it is claimed costs such a prediction that attempt. Before looking, it does
+        what time demands: attempts whose lease ran out are lost, and predictions that waited longer than their
+        `start_timeout_s` end with `timeout`.
         """
         ...
 

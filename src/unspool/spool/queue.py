@@ -301,6 +301,10 @@ class Queues(Generic[W]):
         """How many wait, by model."""
         return {model: len(queue) for model, queue in self._queues.items()}
 
+    def waits(self, model: str) -> int:
+        """How many wait for this model."""
+        return len(self._queues.get(model, ()))
+
     def put(self, item: W) -> int:
         """See `Queue.put`."""
         self._waiting[item.owner] += 1

@@ -100,6 +100,7 @@ class Entry(Waiting):
         "lost_attempt",
         "origin",
         "pin",
+        "promised_at_ns",
         "running",
         "seq",
         "started_at_ns",
@@ -137,6 +138,8 @@ class Entry(Waiting):
         """How many of `loose` the journal has."""
         self.pin: int | None = None
         """The first journal row that this prediction would need after a crash."""
+        self.promised_at_ns: int | None = None
+        """When its row said that attempt 1 runs, while that has not begun yet."""
         self.talking: dict[Entry, None] | None = None
         """Where the spool has noted it, while it has events that the journal does not have."""
         self.ear: Callable[[Batch], None] | None = None
@@ -198,6 +201,8 @@ class Entry(Waiting):
 
     def outcome(self) -> tuple[Any, ...]:
         """The columns that change after the submit."""
+        if self.promised_at_ns is not None:
+            return (self.status, 1, 0, False, self.promised_at_ns, None, None, None, None)
         if self.ending is None:
             done: tuple[Any, ...] = (None, None, None, None)
         else:
@@ -291,6 +296,8 @@ def entry_of(row: Row, news: News) -> Entry:
     entry = Entry(row["seq"], _submission(row), row["created_at_ns"], news)
     entry.created_event = row["created_event"]
     entry.log.append(0, [entry.created_event])
+    entry.attempt, entry.started_at_ns = row["attempt"], row["started_at_ns"]
+    entry.running = entry.attempt > 0
     return entry
 
 

@@ -13,6 +13,9 @@ need after a crash, and is cut off behind them.
 Two things keep the event loop free. Multi-row statements: SQLite takes the interpreter lock once per statement, so
 the number of statements, not of rows, is what a busy loop would make expensive. And claims are not waited for: an
 attempt may start before its claim is durable, but its events are held back from readers until it is (promise 3).
+
+A submit that finds a slot free is written as a run that has begun: its claim, which follows at once, needs no
+transaction of its own. If it is not claimed after all, that is taken back.
 """
 
 from __future__ import annotations
@@ -143,6 +146,10 @@ class SqliteSpool:
         self.keys: Keys = SqliteKeys(file, clock)
         self.limits: Callable[[str], Limits] = lambda owner: UNLIMITED
         self._queues: Queues[Entry] = Queues(lambda owner: self.limits(owner))
+        self._spare: dict[str, int] = {}
+        """How many slots of each model found nothing to do at the last claim."""
+        self._promised: list[Entry] = []
+        """Stored since then, with a row that says that they run."""
         self._idempotent: dict[tuple[str, str], Entry] = {}
         self._start_deadlines: list[tuple[int, str]] = []
         self._earliest_lease_ns = 0
@@ -198,6 +205,8 @@ class SqliteSpool:
         entry.log.append(0, [entry.created_event])
         self._observer.submitted(entry.prediction(), entry.origin)
         self._may_be_claimed(entry)
+        if entry.promised_at_ns is not None:
+            self._promised.append(entry)
         if entry.stored is not None and not entry.stored.done():
             entry.stored.set_result(None)
         entry.stored, entry.origin = None, Origin()
@@ -241,12 +250,28 @@ class SqliteSpool:
         if self._failing is not None:
             return []
         claimed = []
+        self._spare.clear()
         for model, slots in free_slots.items():
             while slots > 0 and (entry := self._queues.take(model)):
                 claimed.append(self._begin(entry, now))
                 slots -= 1
+            self._spare[model] = slots
             self._tell_positions(model)
+        self._take_back_promises()
         return claimed
+
+    def _promise(self, entry: Entry, now: int) -> None:
+        """Lets its row say that it runs, if a slot waits for it: one transaction does for the submit and the claim."""
+        if self._queues.waits(entry.model) <= self._spare.get(entry.model, 0):
+            entry.promised_at_ns = now
+
+    def _take_back_promises(self) -> None:
+        for entry in self._promised:
+            if entry.promised_at_ns is not None and entry.queued:
+                entry.promised_at_ns = None
+                self._changed[entry] = None
+                self._commit_later()
+        self._promised.clear()
 
     def _begin(self, entry: Entry, now: int) -> Prediction:
         entry.status = states.after(entry.status, Change.CLAIM)
@@ -256,7 +281,9 @@ class SqliteSpool:
         entry.lease_until_ns = now + int(self.lease_s * 1e9)
         self._earliest_lease_ns = min(self._earliest_lease_ns or entry.lease_until_ns, entry.lease_until_ns)
         self._running[entry.submission.id] = entry
-        self._show_when_durable(entry)
+        if entry.promised_at_ns is None:
+            self._show_when_durable(entry)
+        entry.promised_at_ns = None
         self._say(entry, entry.attempt, [event.started(entry.attempt)])
         entry.ear = lambda batch: self._hear_output(entry, batch)
         prediction = entry.prediction()
@@ -373,6 +400,7 @@ class SqliteSpool:
         """Writes the terminal event; readers, and `get`, learn of it when it is durable."""
         states.after(entry.status, states.ENDINGS[status])
         entry.ending = Ending(status, terminal, self._clock())
+        entry.promised_at_ns = None
         entry.log.shut()
         entry.log.append(attempt, [terminal])
         entry.ended = ended = self._loop.create_future()
@@ -673,7 +701,10 @@ class SqliteSpool:
     def _pack(self, commit: _Commit) -> None:
         transaction = commit.transaction
         transaction.sync = bool(commit.submitted or commit.ending or commit.then or self._changed)
-        transaction.predictions = [entry.row() for entry in commit.submitted]
+        now = self._clock()
+        for entry in commit.submitted:
+            self._promise(entry, now)
+            transaction.predictions.append(entry.row())
         for entry in commit.ending:
             transaction.outcomes.append((entry.seq, *entry.outcome()))
             transaction.parts += entry.take_parts()
@@ -824,7 +855,8 @@ class SqliteSpool:
         """See `Spool.close`."""
         if self._closed:
             return
-        while self._failing is None and (self._committing or self._urgent or self._changed or any(self._talking)):
+        while self._failing is None and self._has_to_write():
+            self._take_back_promises()
             for _ in range(FLUSH_AFTER):
                 self._age()
             self._commit_soon()
@@ -832,6 +864,9 @@ class SqliteSpool:
             await self._idle
         self._stop()
         await self._file.close()
+
+    def _has_to_write(self) -> bool:
+        return bool(self._committing or self._urgent or self._changed or self._promised or any(self._talking))
 
     def abandon(self) -> None:
         """Lets go of the file as kill -9 would: nothing that is not durable by now will be. For tests."""
