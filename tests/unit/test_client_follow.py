@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -39,6 +40,12 @@ class Player:
         self.pauses.append(step.pause_s)
         self.now += step.pause_s
         return step.ask
+
+    def ever(self, happens: Callable[..., Any], *what: Any, **how: Any) -> None:
+        """Asks again and again, and each time the same happens."""
+        for _ in range(100):
+            self.ask()
+            happens(*what, **how)
 
     def stream(self, *chunks: bytes) -> list[Event]:
         """An answer that is a stream, to its end."""
@@ -159,9 +166,7 @@ def test_retry_after_is_waited_for():
 def test_it_gives_up_when_nothing_has_answered_for_long():
     player = Player(give_up_s=60)
     with pytest.raises(ConnectionFailed, match="the network is away") as failure:
-        for _ in range(100):
-            player.ask()
-            player.lose()
+        player.ever(player.lose)
     assert failure.value.__cause__ is LOST
     assert 40 < player.now - 100 <= 60
 
@@ -169,9 +174,7 @@ def test_it_gives_up_when_nothing_has_answered_for_long():
 def test_a_server_that_was_never_reached_is_given_up_soon():
     player = Player(submit=True)
     with pytest.raises(ConnectionFailed, match="Does the server run"):
-        for _ in range(100):
-            player.ask()
-            player.lose(connected=False, reached=False)
+        player.ever(player.lose, connected=False, reached=False)
     assert player.now - 100 <= 3
 
 
@@ -212,9 +215,7 @@ def test_a_final_no_is_raised_at_once(status: int, code: str, kind: type[ApiErro
 def test_a_server_that_fails_three_times_is_believed():
     player = Player()
     with pytest.raises(errors.Internal):
-        for _ in range(10):
-            player.ask()
-            player.refuse(500, "internal")
+        player.ever(player.refuse, 500, "internal")
     assert len(player.pauses) == 3
 
 
@@ -236,9 +237,7 @@ def test_a_redirect_is_told():
 def test_a_page_in_place_of_the_log_is_told_at_last():
     player = Player(give_up_s=20)
     with pytest.raises(BadAnswer, match="not the answer of an Unspool server"):
-        for _ in range(100):
-            player.ask()
-            player.answer(200, "<html>Please log in</html>")
+        player.ever(player.answer, 200, "<html>Please log in</html>")
 
 
 def test_run_of_a_model_that_does_not_stream_waits_for_it_by_polling():
@@ -260,9 +259,7 @@ def test_a_cursor_that_the_server_gave_out_and_does_not_know_is_shown_again():
         player.ask()
         player.refuse(400, "bad_cursor")
     with pytest.raises(errors.BadCursor):
-        for _ in range(10):
-            player.ask()
-            player.refuse(400, "bad_cursor")
+        player.ever(player.refuse, 400, "bad_cursor")
 
 
 # Holes

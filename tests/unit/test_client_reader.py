@@ -79,7 +79,7 @@ def test_a_stream_that_is_lost_anywhere_goes_on_after_the_last_whole_event(lost:
 
 @given(st.binary(max_size=300), st.integers(0, len(STREAM)))
 def test_bytes_that_are_no_stream_are_never_taken_for_events_and_never_raise(noise: bytes, at: int):
-    reader, found = read(STREAM[:at] + noise + STREAM[at:])
+    _, found = read(STREAM[:at] + noise + STREAM[at:])
     assert cursors(found) == CURSORS[: len(found)]
 
 
@@ -179,7 +179,7 @@ def test_lines_of_data_are_joined():
 def test_a_large_event_in_many_pieces_is_read_once():
     """Else twenty megabytes of base64 would be searched again with each piece."""
     data = sse.frames(1, 1, [wire.complete("a", ["x" * 5_000_000])])
-    reader, found = read(data, list(range(0, len(data), 1_000)))
+    _, found = read(data, list(range(0, len(data), 1_000)))
     assert isinstance(found[0], Complete)
     assert len(found[0].outputs[0]) == 5_000_000
 

@@ -35,7 +35,7 @@ POLL_SLACK_S = 15.0
 """So much later than it should may a held poll be answered."""
 MIN_POLL_WAIT_S = 1.0
 MAX_DENIALS = 5
-"""So often may a server not know a cursor that it gave out itself, before it is believed: another node may be behind."""
+"""So often may a server not know a cursor that it gave out itself, before it is believed."""
 
 
 class Step(NamedTuple):
@@ -52,7 +52,8 @@ class Follow:
         submit: what makes the prediction, if it is not there yet; then there is no `id`.
         token: of its stream's URL, instead of a key.
         after: the last event that was seen before.
-        deadline: when to stop waiting, on the clock that `now` is told from, which is so many seconds (`within_s`) in all.
+        deadline: when to stop waiting, on the clock that `now` is told from.
+        within_s: how long that is in all.
         polling: begin with long polling.
         only_wait: the model need not stream: what counts is the end.
     """

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from unspool.client.errors import BadAnswer, InvalidSignature
+from unspool.client.errors import BadAnswer, WebhookInvalid
 from unspool.client.objects import Prediction
 
 _SECONDS = re.compile(r"[0-9]{1,15}")
@@ -28,7 +28,7 @@ def verify_webhook(
         tolerance_s: how old it may be, so that nobody can send it again who has seen it once.
 
     Raises:
-        InvalidSignature: it is not signed with one of these secrets, or is too old. Answer with 401.
+        WebhookInvalid: it is not signed with one of these secrets, or is too old. Answer with 401.
         ValueError: there is no secret.
     """
     body = body.encode() if isinstance(body, str) else body
@@ -39,12 +39,12 @@ def verify_webhook(
     id, timestamp = given.get("webhook-id", ""), given.get("webhook-timestamp", "")
     claimed = given.get("webhook-signature", "").encode()
     if not _SECONDS.fullmatch(timestamp) or abs(time.time() - int(timestamp)) > tolerance_s:
-        raise InvalidSignature("The webhook has no time, or one that is too far from now: it may have been replayed.")
+        raise WebhookInvalid("The webhook has no time, or one that is too far from now: it may have been replayed.")
     signed = f"{id}.{timestamp}.".encode() + body
     # All are compared, so that the time it takes does not tell which of them is good.
     good = [hmac.compare_digest(_signature(one, signed), claimed) for one in secrets]
     if not any(good):
-        raise InvalidSignature("The signature is not that of this body with this secret.")
+        raise WebhookInvalid("The signature is not that of this body with this secret.")
     try:
         return msgspec.json.decode(body, type=Prediction)
     except ValueError as error:
