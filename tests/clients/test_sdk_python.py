@@ -66,10 +66,7 @@ def connections(server: Server) -> int:
 
 
 def test_words_are_printed_as_they_come(client: Client):
-    pieces = []
-    for event in client.stream("py/count", n=4):
-        if event.type == "output":
-            pieces.append(event.output)
+    pieces = [event.output for event in client.stream("py/count", n=4) if event.type == "output"]
     assert pieces == ["1 ", "2 ", "3 ", "4 "]
 
 
