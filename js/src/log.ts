@@ -78,6 +78,8 @@ export class Fold {
     if (event.type === "complete") {
       this.outputs = event.outputs;
       this.percentage = 100;
+      // Whoever joined in the middle has the whole text now.
+      if (typeof event.outputs[0] === "string") this.text = event.outputs[0];
     }
     this.outcome = { status: "completed", outputs: [], error: "", ...fields };
   }
