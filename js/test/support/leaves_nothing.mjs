@@ -1,4 +1,6 @@
 // A program that uses streams in every way, and must then end by itself: no timer and no socket of theirs holds it.
+import { once } from "node:events";
+import { createServer } from "node:net";
 import { Client, StillRunning } from "unspool";
 import { all, apiKey, client } from "./server.mjs";
 
@@ -25,7 +27,12 @@ ended.push("left");
 await all(client.stream("js/count"));
 ended.push("over");
 
-const nobody = new Client({ url: "http://127.0.0.1:1", apiKey, backoffMs: 1, giveUpMs: 5 });
+const listener = createServer().listen(0, "127.0.0.1");
+await once(listener, "listening");
+const { port } = listener.address();
+listener.close();
+await once(listener, "close");
+const nobody = new Client({ url: `http://127.0.0.1:${port}`, apiKey, backoffMs: 1, giveUpMs: 5 });
 await nobody.models().catch(() => ended.push("refused"));
 
 await client.run("js/count", input, { timeoutMs: 200 }).catch((error) => {
