@@ -283,6 +283,9 @@ next(kept)
 with client.stream("py/count", n=3) as left:
     next(left)
 client.close()
+forgotten = Client({sdk_server.url!r}, {KEY!r})
+forgotten.models()
+del forgotten
 
 async def main():
     async with AsyncClient({sdk_server.url!r}, {KEY!r}) as client:

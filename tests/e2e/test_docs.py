@@ -27,6 +27,7 @@ PAGES = [
     "docs/speech.md",
     "docs/progress.md",
     "docs/sdk-python.md",
+    "docs/doctor.md",
 ]
 DEADLINE_S = 90
 

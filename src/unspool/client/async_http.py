@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+
+# sync: from contextlib import suppress
 from collections.abc import AsyncIterable
 from time import monotonic
 
@@ -47,6 +49,10 @@ class AsyncHttp:
     async def close(self) -> None:
         """Closes all connections."""
         await self._client.aclose()
+
+    # sync: def __del__(self) -> None:
+    # sync:     with suppress(Exception):
+    # sync:         self._client.close()
 
     async def open(self, ask: Ask, content: AsyncIterable[bytes] | None = None) -> httpx.Response:
         """Sends a request once. The body of the answer is not read, and has to be closed."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from time import monotonic
 
 import httpx
@@ -48,6 +49,10 @@ class Http:
     def close(self) -> None:
         """Closes all connections."""
         self._client.close()
+
+    def __del__(self) -> None:
+        with suppress(Exception):
+            self._client.close()
 
     def open(self, ask: Ask, content: Iterable[bytes] | None = None) -> httpx.Response:
         """Sends a request once. The body of the answer is not read, and has to be closed."""
