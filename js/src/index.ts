@@ -1,0 +1,52 @@
+export {
+  type CallOptions,
+  Client,
+  type FollowOptions,
+  follow,
+  type ListOptions,
+  type RunOptions,
+  type SubmitOptions,
+  type UploadOptions,
+} from "./client.js";
+export {
+  AlreadyUploaded,
+  ApiError,
+  BadAnswer,
+  BadCursor,
+  BadJson,
+  BadQuery,
+  BadUpload,
+  Base64WithWebhook,
+  Conflict,
+  ConnectionFailed,
+  Forbidden,
+  Gap,
+  IdempotencyMismatch,
+  Internal,
+  InvalidInput,
+  InvalidSignature,
+  MethodNotAllowed,
+  NotFound,
+  PredictionCancelled,
+  PredictionError,
+  PredictionFailed,
+  PredictionTimedOut,
+  QueueFull,
+  RangeNotSatisfiable,
+  RateLimited,
+  RequestTimeout,
+  StillRunning,
+  StreamingNotSupported,
+  TooLarge,
+  Unauthenticated,
+  Unavailable,
+  UnknownModel,
+  UnspoolError,
+  UnsupportedMediaType,
+  WebhookRefused,
+} from "./errors.js";
+export type { ClientOptions } from "./net.js";
+export { type Frame, SseParser } from "./sse.js";
+export { Stream } from "./stream.js";
+export type * from "./types.js";
+export { verifyWebhook } from "./webhook.js";
