@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from support.pages import blocks
+from support.reader import Reader
 from support.server import Server
 from support.services import folder, program
 from unspool import errors
@@ -97,3 +99,21 @@ def test_it_passes_its_tests_on_node_18(built: Path, server: Server):
 def test_it_passes_its_tests_in_deno(built: Path, server: Server, tmp_path: Path):
     deno = folder(RUNTIMES / "node_modules" / "deno", "In js/test/runtimes: npm ci").parent / ".bin" / "deno"
     run([str(deno), "test", "--no-check", "--allow-all", "--no-lock", *named(*EVERYWHERE)], server)
+
+
+def test_whoever_follows_its_page_sees_what_it_says(built: Path, tmp_path: Path):
+    home = tmp_path / "reader"
+    (home / "node_modules").mkdir(parents=True)
+    (home / "node_modules" / "unspool").symlink_to(JS)
+    for name in ("react", "@types"):
+        (home / "node_modules" / name).symlink_to(JS / "node_modules" / name)
+    reader = Reader(home)
+    try:
+        for block in blocks(ROOT / "docs" / "sdk-javascript.md"):
+            reader.follow(block)
+    finally:
+        reader.close()
+    for module in ("page.mjs", "hook.mjs"):
+        run(["node", "--input-type=module", "-e", f"await import('{home / module}')"])
+    options = ["--strict", "--noEmit", "--jsx", "react-jsx", "--module", "esnext", "--moduleResolution", "bundler"]
+    run([str(JS / "node_modules/.bin/tsc"), *options, "--target", "es2022", "--types", "react", "watch.tsx"], cwd=home)
