@@ -238,7 +238,7 @@ export class Client {
  * @param url As in `urls.stream` of a prediction.
  */
 export function follow<T = Json>(url: string, options: FollowOptions & ClientOptions = {}): Stream<T> {
-  return followWith(makeNet({ url: new URL(url).origin, ...options }), url, options);
+  return followWith(makeNet({ url: new URL(url, globalThis.location?.href).origin, ...options }), url, options);
 }
 
 function followWith<T>(net: Net, prediction: string, { after, signal }: FollowOptions): Stream<T> {

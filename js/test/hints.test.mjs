@@ -15,7 +15,7 @@ function browserEvents() {
   };
 }
 
-const { Client } = await import("unspool");
+const { Client, follow } = await import("unspool");
 const { gateFor } = await import("./support/gate.mjs");
 const { proxyTo, until } = await import("./support/proxy.mjs");
 const { all, apiKey, url } = await import("./support/server.mjs");
@@ -78,4 +78,15 @@ test("a page that is looked at again keeps a stream that is alive", async (t) =>
     proxy.requests.some((request) => request.includes("/stream?after=")),
     false,
   );
+});
+
+test("a page names its own server, and its streams, by paths", async (t) => {
+  globalThis.location = new URL("/some/page.html", url);
+  t.after(() => delete globalThis.location);
+  const own = new Client({ url: "/", apiKey });
+  const { urls } = await own.run("js/count");
+  const path = urls.stream.slice(url.length);
+  const whole = await all(follow(urls.stream));
+  assert.deepEqual(await all(follow(path)), whole);
+  assert.deepEqual(await all(own.follow(path)), whole);
 });

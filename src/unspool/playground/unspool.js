@@ -952,7 +952,7 @@ var Client = class {
   }
 };
 function follow(url, options = {}) {
-  return followWith(makeNet({ url: new URL(url).origin, ...options }), url, options);
+  return followWith(makeNet({ url: new URL(url, globalThis.location?.href).origin, ...options }), url, options);
 }
 function followWith(net, prediction, { after, signal }) {
   const isUrl = /^(https?:\/)?\//.test(prediction);
