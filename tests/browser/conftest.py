@@ -115,24 +115,27 @@ def client(server: Server) -> Client:
 
 @pytest.fixture
 def visit(browser: Browser, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Visit]:
-    """Opens the playground of a server in a browser of the test's own: `visit(server, key=…, path=…, **context)`.
+    """Opens the playground in a browser of the test's own: `visit(server, url=…, key=…, path=…, **context)`.
 
-    It shares no storage with others. A complaint of its pages fails the test; of a failed test its screenshots and
-    trace are kept.
+    The key is the server's, and with `key=None` there is none; `url` is another way to the same server. No storage is
+    shared with other visits. A complaint of a page fails the test; of a failed test screenshots and trace are kept.
     """
     made: list[tuple[BrowserContext, Witness]] = []
 
-    def visit(server: Server, *, key: str | None = "", path: str = "/", **options: Any) -> Playground:
+    def visit(
+        server: Server, *, url: str | None = None, key: str | None = "", path: str = "/", **options: Any
+    ) -> Playground:
         context = browser.new_context(
             **{"viewport": DESKTOP, "color_scheme": "light", "reduced_motion": "reduce", **options}
         )
         context.set_default_timeout(DEADLINE_MS)
         context.grant_permissions(["clipboard-read", "clipboard-write"])
         context.tracing.start(snapshots=True)
-        witness = Witness(context, urlsplit(server.url).netloc)
+        url = url or server.url
+        witness = Witness(context, urlsplit(url).netloc)
         made.append((context, witness))
         key = server.key if key == "" else key
-        return Playground(context.new_page(), server.url, witness.expects).come_in(path, key)
+        return Playground(context.new_page(), url, witness.expects).come_in(path, key)
 
     yield visit
     complaints = [complaint for _, witness in made for complaint in witness.unexpected()]

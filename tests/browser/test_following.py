@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
+import pytest
 from playwright.sync_api import expect
 
 from conftest import MakeServer
 from support.client import Client
 from support.gate import Gate
+from support.relay import Relay
 from support.server import Server
 
 from .conftest import Visit
@@ -17,6 +20,13 @@ from .playground import Playground
 QUICK = {"UNSPOOL_RESTART_BACKOFF_S": "0.05", "UNSPOOL_MAX_RESTART_BACKOFF_S": "0.1"}
 CUT = r"ERR_(CONNECTION_REFUSED|CONNECTION_RESET|INCOMPLETE_CHUNKED_ENCODING|INTERNET_DISCONNECTED|EMPTY_RESPONSE)"
 RECONNECTING = re.compile("reconnect|offline", re.IGNORECASE)
+
+
+@pytest.fixture
+def relay(server: Server) -> Iterator[Relay]:
+    relay = Relay(server.url)
+    yield relay
+    relay.close()
 
 
 def started(playground: Playground, gate: Gate, n: int = 6) -> Playground:
@@ -117,16 +127,22 @@ def test_a_server_that_is_killed_and_restarted_costs_one_attempt(
     assert playground.text == server.client().result(playground.id)["outputs"][0] == "1 2 3 4 5 6 "
 
 
-def test_a_page_that_was_offline_for_a_while_misses_nothing(playground: Playground, client: Client, gate: Gate) -> None:
+def test_a_page_whose_network_was_gone_for_a_while_misses_nothing(
+    visit: Visit, server: Server, client: Client, relay: Relay, gate: Gate
+) -> None:
+    playground = visit(server, url=relay.url)
     playground.expects(CUT)
     started(playground, gate)
     playground.page.context.set_offline(True)
-    expect(playground.page.get_by_text(RECONNECTING).first).to_be_visible()
+    relay.cut()
+    expect(playground.page.get_by_text(RECONNECTING).filter(visible=True).first).to_be_visible()
     gate.let(2)
+    relay.mend()
     playground.page.context.set_offline(False)
     playground.says("1 2 3 4")
     gate.open()
     playground.shows("completed")
+    expect(playground.page.get_by_text(RECONNECTING).filter(visible=True)).to_have_count(0)
     assert playground.text == client.result(playground.id)["outputs"][0] == "1 2 3 4 5 6 "
 
 
