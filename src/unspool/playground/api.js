@@ -1,0 +1,68 @@
+/** The server, through the SDK, and the key of this tab. */
+
+import { Client } from "./unspool.js";
+
+const KEPT = "unspool.key";
+
+/** Where the page is served from; the API is below it. Ends with a slash. */
+export const base = new URL(".", location.origin + location.pathname);
+
+/** What URLs in programs begin with. */
+export const serverUrl = base.href.replace(/\/$/, "");
+
+/** The key of this tab; `null` if there is none. */
+export function keptKey() {
+  return sessionStorage.getItem(KEPT);
+}
+
+export function keepKey(key) {
+  if (key === null) sessionStorage.removeItem(KEPT);
+  else sessionStorage.setItem(KEPT, key);
+}
+
+/** A client of this server. Without a key it can still use servers that ask for none, and watch by token. */
+export function clientWith(key) {
+  return new Client({ url: serverUrl, apiKey: key ?? undefined, fetch: (...asked) => watchedFetch(...asked) });
+}
+
+/** Called with "live", "lost" or "ended" as the connection of a stream comes and goes. */
+let onConnection = () => {};
+export function watchConnection(listener) {
+  onConnection = listener;
+}
+
+/** `fetch` that tells how the streams do that go through it: the SDK comes back by itself, and people want to know. */
+async function watchedFetch(resource, options) {
+  const path = new URL(resource.url ?? resource).pathname;
+  if (!/\/predictions\/[^/]+\/(stream|events)$/.test(path)) return fetch(resource, options);
+  let response;
+  try {
+    response = await fetch(resource, options);
+  } catch (error) {
+    if (!options?.signal?.aborted) onConnection("lost");
+    throw error;
+  }
+  if (!response.ok) onConnection(response.status >= 500 || response.status === 429 ? "lost" : "ended");
+  else onConnection("live");
+  if (!response.ok || response.body === null || !path.endsWith("/stream")) return response;
+  return new Response(told(response.body), { status: response.status, statusText: response.statusText, headers: response.headers });
+}
+
+/** The same bytes; says when they end or break off. */
+function told(body) {
+  const reader = body.getReader();
+  return new ReadableStream({
+    async pull(controller) {
+      try {
+        const { done, value } = await reader.read();
+        if (!done) return controller.enqueue(value);
+        onConnection("lost");
+        return controller.close();
+      } catch (error) {
+        onConnection("lost");
+        return controller.error(error);
+      }
+    },
+    cancel: (reason) => reader.cancel(reason),
+  });
+}
