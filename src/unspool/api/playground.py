@@ -69,8 +69,7 @@ class Playground:
         root = files("unspool").joinpath("playground")
         found = {**_served(root), **_served(root.joinpath("vendor"), "vendor/")}
         self._files = {
-            name: StaticFile(file.read_bytes(), TYPES[name.rpartition(".")[2]], headers)
-            for name, file in found.items()
+            name: StaticFile(file.read_bytes(), TYPES[name.rpartition(".")[2]], headers) for name, file in found.items()
         }
 
     @described(

@@ -20,9 +20,19 @@ export function keepKey(key) {
   else sessionStorage.setItem(KEPT, key);
 }
 
-/** A client of this server. Without a key it can still use servers that ask for none, and watch by token. */
+/** How long a stream that was lost may wait for its next try. */
+const MAX_BACKOFF_MS = 5_000;
+
+/**
+ * A client of this server. Without a key it can still use servers that ask for none, and watch by token.
+ *
+ * @returns {{client: Client, follow: function(string, object): AsyncIterable<object>}} `follow` never gives up while
+ *   the page is open: somebody who looks at it sees that it reconnects
+ */
 export function clientWith(key) {
-  return new Client({ url: serverUrl, apiKey: key ?? undefined, fetch: (...asked) => watchedFetch(...asked) });
+  const options = { url: serverUrl, apiKey: key ?? undefined };
+  const patient = new Client({ ...options, giveUpMs: Infinity, maxBackoffMs: MAX_BACKOFF_MS, fetch: watchedFetch });
+  return { client: new Client(options), follow: (prediction, given) => patient.follow(prediction, given) };
 }
 
 /** Called with "live", "lost" or "ended" as the connection of a stream comes and goes. */

@@ -15,7 +15,7 @@ import { themeButton } from "./theme_button.js";
 const TITLE = "Unspool";
 
 const page = {
-  client: clientWith(keptKey()),
+  ...clientWith(keptKey()),
   /** Whether the server asks for a key. */
   keyed: true,
   /** By id; `null` until the server has told. */
@@ -140,7 +140,7 @@ function presentRun(model, title) {
 
 async function followRun(id, token, { mayCancel, withKey }) {
   const streamUrl = new URL(`api/v3/predictions/${id}/stream?token=${encodeURIComponent(token ?? "")}`, base).href;
-  const follow = (signal) => page.client.follow(withKey ? id : streamUrl, { signal });
+  const follow = (signal) => page.follow(withKey ? id : streamUrl, { signal });
   try {
     await run.follow(id, follow, { token, mayCancel });
   } catch (error) {
@@ -294,7 +294,7 @@ async function withKey(ask) {
 
 function takeKey(key) {
   keepKey(key);
-  page.client = clientWith(key);
+  Object.assign(page, clientWith(key));
   page.models = page.model = page.form = null;
 }
 
@@ -329,7 +329,7 @@ async function tryKey(key) {
   const button = byId("connect");
   button.disabled = true;
   try {
-    await clientWith(key).models();
+    await clientWith(key).client.models();
   } catch (error) {
     byId("key").setAttribute("aria-invalid", "true");
     return say(byId("key-error"), error.message);
