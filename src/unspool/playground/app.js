@@ -264,7 +264,13 @@ async function start(model, inputs) {
   const token = tokenOf(prediction);
   followRun(prediction.id, token, { mayCancel: true, withKey: true });
   history.refresh().then(() => history.mark(prediction.id));
-  if (byId("run").getBoundingClientRect().top > innerHeight * 0.6) byId("run").scrollIntoView({ block: "start" });
+  bringIntoSight(byId("run"));
+}
+
+/** Scrolls only if the beginning of the element is not to be seen well. */
+function bringIntoSight(element) {
+  const { top } = element.getBoundingClientRect();
+  if (top < byId("top").offsetHeight || top > innerHeight * 0.4) element.scrollIntoView({ block: "start", behavior: "smooth" });
 }
 
 function nameTab(state, model = page.model?.model_id) {
@@ -296,6 +302,7 @@ function takeKey(key) {
   keepKey(key);
   Object.assign(page, clientWith(key));
   page.models = page.model = page.form = null;
+  byId("key-dialog").close();
 }
 
 function askForKey(message) {
@@ -339,6 +346,5 @@ async function tryKey(key) {
   byId("key").value = "";
   byId("key").removeAttribute("aria-invalid");
   takeKey(key);
-  byId("key-dialog").close();
   await route();
 }

@@ -93,6 +93,7 @@ function makeField(field, isAlternative, context) {
   const required = field.required && field.kind !== "switch";
   if (required && !group) made.labelled.required = true;
   const marks = h("span", { class: "marks" });
+  if (field.title !== field.name) marks.append(h("code", { text: field.name }));
   if (required || isAlternative) marks.append(h("span", { class: "required", text: required ? "required" : "one of these" }));
   if (field.limits && field.kind !== "switch") marks.append(h("span", { text: field.limits }));
   const hint = h("p", { class: "hint", id: `${id}-hint`, text: field.description });

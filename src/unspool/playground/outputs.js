@@ -94,9 +94,11 @@ function part(value, base, name) {
 }
 
 function player(file, name) {
-  const link = h("a", { class: "button small", href: file.url, download: file.name, target: "_blank", rel: "noopener", text: file.here ? "Download" : "Open" });
-  const foot = h("figcaption", {}, h("span", { class: "held-name", text: file.url.startsWith("data:") ? "" : file.name }), link);
-  return h("figure", { class: "result" }, file.here ? shownFile(file, name) : null, foot);
+  const extension = /\.(\w{1,6})$/.exec(file.name)?.[1] ?? "";
+  const text = [file.here ? "Download" : "Open", extension].join(" ").trim();
+  const link = h("a", { class: "button small", href: file.url, download: file.name, target: "_blank", rel: "noopener noreferrer", text });
+  const away = file.here ? null : h("span", { text: `It lies on ${new URL(file.url).host}.` });
+  return h("figure", { class: "result" }, file.here ? shownFile(file, name) : null, h("figcaption", {}, link, away));
 }
 
 function shownFile({ kind, url }, name) {

@@ -138,8 +138,7 @@ function makeParts() {
     previewBox,
     output,
     facts,
-    log.element,
-    events.element,
+    h("div", {}, log.element, events.element),
   ];
   const reset = () => {
     preview.removeAttribute("src");
@@ -190,7 +189,7 @@ function drawProgress(parts, state, ended) {
 }
 
 function stageText(state) {
-  if (state.status === "created") return state.queuePosition > 0 ? `${number(state.queuePosition)} ahead in the queue` : "waits for its turn";
+  if (state.status === "created") return state.queuePosition > 0 ? `waiting, ${number(state.queuePosition)} ahead in the queue` : "waiting in the queue";
   const step = state.step === null ? "" : `step ${number(state.step)}${state.steps === null ? "" : ` of ${number(state.steps)}`}`;
   return [state.stage, step].filter(Boolean).join(" · ");
 }
@@ -226,7 +225,7 @@ function drawOutputs(parts, outputs, state, ended) {
   if (state.final !== null) outputs.finish(state.final, state.outputs);
   show(parts.output, state.outputs.size > 0 || state.final !== null);
   parts.output.classList.toggle("going", !ended);
-  const facts = Object.entries(state.usage ?? {}).map(([name, value]) => `${name.replaceAll("_", " ")} ${number(value)}`);
+  const facts = Object.entries(state.usage ?? {}).map(([name, value]) => `${name.replaceAll("_", " ")} ${value}`);
   if (state.timings?.inference) facts.unshift(`ran for ${duration(state.timings.inference / 1000)}`);
   say(parts.facts, facts.join(" · "));
   show(parts.facts, facts.length > 0);

@@ -26,16 +26,22 @@ function fieldOf(name, root, required) {
   const item = schema.type === "array" ? resolve(schema.items ?? {}, root) : null;
   return {
     name,
-    title: schema.title ?? name,
+    title: titleOf(name, schema.title),
     description: schema.description ?? "",
     required,
     kind: kindOf(name, schema, item),
     schema,
     item,
-    limits: limitsOf(schema),
+    limits: isSeed(name, schema) ? "" : limitsOf(schema),
     initial: schema.default,
     hasDefault: schema.default !== undefined && schema.default !== null,
   };
+}
+
+/** The name, as it is sent, unless the author has given a title that says more. */
+function titleOf(name, title) {
+  const plain = (text) => text.toLowerCase().replace(/[\s_-]+/g, "");
+  return !title || plain(title) === plain(name) ? name : title;
 }
 
 /** A schema with its references followed, and without the `null` that an optional input may be. */
@@ -65,7 +71,7 @@ function kindOf(name, schema, item) {
       return "switch";
     case "integer":
     case "number":
-      return type === "integer" && /(^|_)seed$/i.test(name) ? "seed" : hasSlider(schema) ? "slider" : "number";
+      return isSeed(name, schema) ? "seed" : hasSlider(schema) ? "slider" : "number";
     case "string":
       return isLine(schema) ? "line" : "text";
     case "array":
@@ -73,6 +79,11 @@ function kindOf(name, schema, item) {
     default:
       return "json";
   }
+}
+
+/** The number that chance begins with: it has limits, and nobody wants a slider for it. */
+function isSeed(name, schema) {
+  return schema.type === "integer" && /(^|_)seed$/i.test(name);
 }
 
 function kindOfList(item) {
