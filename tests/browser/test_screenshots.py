@@ -27,7 +27,7 @@ PAGES = ("README.md", "docs/playground.md")
 
 
 def words(playground: Playground) -> None:
-    playground.run("smollm2/135m-instruct", prompt="Why is the sky blue?", max_tokens=120, seed=4).shows("completed")
+    playground.run("smollm2/135m-instruct", prompt="Why is the sky blue?", max_tokens=90, seed=4).shows("completed")
 
 
 def video(playground: Playground) -> None:
@@ -37,9 +37,9 @@ def video(playground: Playground) -> None:
 
 
 def phone(playground: Playground) -> None:
-    playground.run("unspool/moving-digits", prompt="the digit 3 falling", seed=3, steps=60).shows("completed")
+    playground.run("unspool/moving-digits", prompt="the digit 3 falling", seed=3, steps=40).shows("completed")
     playground.result.evaluate("(video) => { video.currentTime = 1; }")
-    expect(playground.result).to_be_in_viewport()
+    expect(playground.result).to_be_visible()
 
 
 class Shot(NamedTuple):
@@ -72,6 +72,8 @@ def test_pictures_of_the_playground_are_there(name: str, update: bool, request: 
         real: Server = request.getfixturevalue("real")
         playground = visit(real, **shot.options)
         shot.show(playground)
+        playground.page.evaluate("scrollTo(0, 0)")
+        playground.page.mouse.move(0, 0)
         IMAGES.mkdir(exist_ok=True)
         playground.page.screenshot(path=IMAGES / name)
         with Image.open(IMAGES / name) as picture:
