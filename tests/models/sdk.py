@@ -8,7 +8,7 @@ from gates import wait_for_gate
 from unspool import ModelError, Run, model
 
 WORDS = ["你好", "，世界", " 👩🏿‍🚀", "🇯🇵 e\u0301", "\u2028\r\n𠮷", " data: id: 1-1\n\n", "naïve", " »end«"]
-"""Two to four bytes a character, joined emoji, combining marks, every kind of line break, and the stream's own words."""
+"""Two to four bytes a character, joined emoji, combining marks, line breaks of each kind, the words of the stream."""
 
 
 @model("sdk/words", slots=8)

@@ -35,9 +35,9 @@ test("text is no file", () => {
   for (const value of ["https://example.com/page", "see https://example.com/cat.png", "javascript:alert(1)", "cat.png", "http://", 7, null, {}]) assert.equal(fileOf(value, BASE), null);
 });
 
-test("a data URL is a file of its kind", () => {
+test("a data URL is a file if it can be looked at or heard", () => {
   assert.equal(fileOf("data:image/png;base64,AAAA", BASE).kind, "image");
-  assert.equal(fileOf("data:text/html,<b>", BASE).kind, "file");
+  assert.equal(fileOf("data:text/html,<b>", BASE), null);
 });
 
 test("files are found anywhere in an output, each once", () => {

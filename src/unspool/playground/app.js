@@ -207,7 +207,7 @@ function present(model) {
   page.model = model;
   say(byId("title"), model.model_id);
   byId("badges").replaceChildren(...[...badges(model).children].map((badge) => h("li", {}, badge)));
-  byId("readme").replaceChildren(rendered(model.readme ?? model.description ?? ""));
+  byId("readme").replaceChildren(rendered(model.readme ?? model.description ?? "", model.model_id));
   page.form = makeForm(byId("fields"), model.api_schema.api_schemas[0].request_schema, { upload: (file) => page.client.upload(file), changed: showRequest });
   show(byId("form-error"), false);
   showRequest();
