@@ -12,7 +12,7 @@ from urllib.parse import quote
 import pydantic
 import typer
 
-from unspool import __version__, cli_keys
+from unspool import __version__, cli_doctor, cli_keys
 from unspool.config import Settings
 from unspool.errors import UnspoolError
 
@@ -41,6 +41,7 @@ app = typer.Typer(
 )
 
 app.add_typer(cli_keys.app)
+app.command()(cli_doctor.doctor)
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on [default: 127.0.0.1].", show_default=False)]
 Port = Annotated[int | None, typer.Option(help="Port to listen on; 0 picks one [default: 8080].", show_default=False)]

@@ -26,6 +26,7 @@ PAGES = [
     "docs/readmes.md",
     "docs/speech.md",
     "docs/progress.md",
+    "docs/doctor.md",
 ]
 DEADLINE_S = 90
 
