@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from unspool.commands.connection import connect
+
 if TYPE_CHECKING:
     from unspool.client import Client
 
@@ -60,8 +62,6 @@ def _values(kind: dict[str, Any]) -> list[str]:
 
 @contextmanager
 def _client(ctx: typer.Context) -> Iterator[Client]:
-    from unspool.commands.options import connect
-
     with connect(ctx.params.get("url"), ctx.params.get("api_key"), timeout_s=TIMEOUT_S) as client:
         yield client
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from unspool.commands.connection import connect
 from unspool.commands.exits import OF_STATUS, ExitCode, told
 from unspool.commands.options import (
     ApiKey,
@@ -24,7 +25,6 @@ from unspool.commands.options import (
     PredictionId,
     Quiet,
     Url,
-    connect,
 )
 from unspool.commands.saving import STDOUT, Saver
 from unspool.commands.terminal import can_ask, err, harmless, one_line

@@ -51,6 +51,6 @@ def model_name(file: Path) -> str:
 
 def template(kind: Kind, name: str, file: str) -> str:
     """The model file of that kind, for a model of that name in that file."""
-    text = resources.files("unspool.commands.templates").joinpath(f"{kind}.py").read_text(encoding="utf-8")
+    text = resources.files("unspool.templates").joinpath(f"{kind}.py").read_text(encoding="utf-8")
     text = re.sub(r"unspool serve FILE", f"unspool serve {file}", text)
     return text.replace("acme/NAME", f"acme/{name}")

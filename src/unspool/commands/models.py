@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import sys
 
-import msgspec
-
+from unspool.commands.connection import connect
 from unspool.commands.exits import told
-from unspool.commands.options import ApiKey, AsJson, ModelId, Url, connect
-from unspool.commands.predictions import plain_table
+from unspool.commands.options import ApiKey, AsJson, ModelId, Url
+from unspool.commands.predictions import plain, plain_table
 from unspool.commands.terminal import one_line, out, print_json
 
 BADGES = {"output": "green", "progress": "cyan", "log": "yellow"}
@@ -20,7 +19,7 @@ def models(as_json: AsJson = False, url: Url = None, api_key: ApiKey = None) -> 
         found = client.models()
         if as_json:
             for model in found:
-                print_json({"id": model.id, **msgspec.to_builtins(model)})
+                print_json({"id": model.id, **plain(model)})
             return
         table = plain_table("MODEL", "STREAMS", "TYPE", "ABOUT")
         for model in found:

@@ -9,12 +9,12 @@ from datetime import UTC, datetime
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Annotated, Any
 
-import msgspec
 import typer
 
 from unspool.commands import completion
+from unspool.commands.connection import connect
 from unspool.commands.exits import ExitCode, fail, told
-from unspool.commands.options import ApiKey, AsJson, PredictionId, Url, connect
+from unspool.commands.options import ApiKey, AsJson, PredictionId, Url
 from unspool.commands.terminal import harmless, one_line, out, print_json
 from unspool.commands.view import LEVELS, duration, line_of
 from unspool.states import Status
@@ -59,7 +59,7 @@ def ps(
             _watch(rows, as_json)
         elif as_json:
             for prediction in rows():
-                print_json(msgspec.to_builtins(prediction))
+                print_json(plain(prediction))
         else:
             out().print(_table(rows()))
 
@@ -83,7 +83,7 @@ def _watch_lines(rows: Rows) -> None:
         for prediction in reversed(rows()):
             if said.get(prediction.id) != prediction:
                 said[prediction.id] = prediction
-                print_json(msgspec.to_builtins(prediction))
+                print_json(plain(prediction))
         time.sleep(WATCH_INTERVAL_S)
 
 
@@ -107,13 +107,21 @@ def _table(rows: list[Prediction]) -> Table:
 
 
 def plain_table(*columns: str) -> Table:
-    """A table without lines, which other programs can take apart as well. Where it is too wide, its last column wraps."""
+    """A table without lines, which other programs can take apart as well. If it is too wide, its last column wraps."""
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for column in columns:
         table.add_column(column, no_wrap=column != columns[-1])
     return table
+
+
+def plain(value: Any) -> dict[str, Any]:
+    """What the SDK gave, as JSON types."""
+    from msgspec import to_builtins
+
+    values: dict[str, Any] = to_builtins(value)
+    return values
 
 
 def _age(created_at: str) -> str:
@@ -141,7 +149,7 @@ def cancel(
                 typer.echo(f"unspool: {id}: {error}", err=True)
                 wrong = error
             else:
-                print_json(msgspec.to_builtins(prediction)) if as_json else typer.echo(_cancelled(prediction))
+                print_json(plain(prediction)) if as_json else typer.echo(_cancelled(prediction))
         if wrong is not None:
             raise wrong
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from unspool.commands import completion
+from unspool.commands.connection import connect
 from unspool.commands.exits import told
 from unspool.commands.follow import Showing, watch
 from unspool.commands.inputs import BadValue, parse_inputs
@@ -25,7 +26,6 @@ from unspool.commands.options import (
     Output,
     Quiet,
     Url,
-    connect,
 )
 from unspool.commands.terminal import print_json
 

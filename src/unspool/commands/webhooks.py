@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import signal
 import socket
@@ -14,8 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from unspool.commands.connection import connect
 from unspool.commands.exits import fail, told
-from unspool.commands.options import ApiKey, AsJson, Url, connect
+from unspool.commands.options import ApiKey, AsJson, Url
 from unspool.commands.terminal import err, out, print_json
 
 if TYPE_CHECKING:
@@ -62,6 +62,8 @@ def listen(
     with told(), connect(url, api_key) as client:
         receiver = Receiver(client, secret, forward, as_json)
         receiver.fetch_secret()
+        import asyncio
+
         try:
             asyncio.run(_serve(receiver.app(), host, port))
         except OSError as error:
@@ -110,6 +112,8 @@ class Receiver:
         """Why a webhook is not genuine; `None` for one that is."""
         why = self._check(body, headers)
         if why is not None and not self._given:  # the secret may have been changed meanwhile
+            import asyncio
+
             from unspool.client import SdkError
 
             with suppress(SdkError):
@@ -160,6 +164,8 @@ class Receiver:
 
 async def _serve(receiver: Starlette, host: str, port: int) -> None:
     """Serves until SIGINT or SIGTERM."""
+    import asyncio
+
     from granian.constants import HTTPModes, Interfaces
     from granian.log import LogLevels
     from granian.server.embed import Server
