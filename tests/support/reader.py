@@ -77,7 +77,8 @@ class Reader:
         """With a home of its own, so that commands neither use nor change the settings of whoever runs the tests."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
         path = ":".join(map(str, [self._commands(), *self._programs, os.environ["PATH"]]))
-        return {**inherited, "HOME": str(self.folder), "PATH": path, "UNSPOOL_API_KEY": KEY}
+        here = {} if self.server is None else {"UNSPOOL_URL": self.server.url}
+        return {**inherited, "HOME": str(self.folder), "PATH": path, "UNSPOOL_API_KEY": KEY, **here}
 
     def _commands(self) -> Path:
         """A folder with the `unspool` of this very environment."""
