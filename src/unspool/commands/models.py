@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from unspool.commands.completion import first_line
 from unspool.commands.connection import connect
 from unspool.commands.exits import told
 from unspool.commands.options import ApiKey, AsJson, ModelId, Url
@@ -24,7 +25,7 @@ def models(as_json: AsJson = False, url: Url = None, api_key: ApiKey = None) -> 
         table = plain_table("MODEL", "STREAMS", "TYPE", "ABOUT")
         for model in found:
             badges = " ".join(f"[{BADGES.get(name, 'dim')}]{name}[/]" for name in model.streams) or "[dim]-[/]"
-            about = one_line(model.description.strip().partition("\n")[0])
+            about = one_line(first_line(model.description))
             table.add_row(model.id, badges, model.type, about.replace("[", "\\["))
         print_table(table)
 
