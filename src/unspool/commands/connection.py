@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ def connect(url: str | None, api_key: str | None, *, timeout_s: float = TIMEOUT_
         patient: to wait for a server that does not answer as long as the SDK does by itself, which is right for one
             that did answer a moment ago; otherwise it is tried for `GIVE_UP_S`.
     """
+    # httpx has a command line of its own, which it loads where it finds click, and half of rich with it: a quarter of
+    # the time that our commands take to start. None in this place means that the module cannot be imported.
+    sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
     from unspool.client import Client
 
     if patient:

@@ -12,6 +12,7 @@ import typer
 
 from unspool.commands.inputs import BadValue
 from unspool.commands.terminal import forget_stdout
+from unspool.errors import UnspoolError
 
 
 class ExitCode(IntEnum):
@@ -72,8 +73,6 @@ def fail(message: str, code: ExitCode = ExitCode.ERROR) -> NoReturn:
 @contextmanager
 def told() -> Iterator[None]:
     """Around what a command does: errors become a line on stderr and an exit code, a broken pipe the code alone."""
-    from unspool.client import ApiError, ConnectionFailed, SdkError
-
     try:
         yield
         sys.stdout.flush()
@@ -82,12 +81,18 @@ def told() -> Iterator[None]:
         raise typer.Exit(ExitCode.BROKEN_PIPE) from None
     except BadValue as error:
         fail(str(error), ExitCode.USAGE)
-    except ApiError as error:
+    except UnspoolError as error:
+        _fail_for(error)
+
+
+def _fail_for(error: UnspoolError) -> NoReturn:
+    from unspool.client import ApiError, ConnectionFailed
+
+    if isinstance(error, ApiError):
         fail(_told(error), OF_HTTP_STATUS.get(error.status, ExitCode.ERROR))
-    except ConnectionFailed as error:
+    if isinstance(error, ConnectionFailed):
         fail(f"{error} (UNSPOOL_URL and --url name the server.)", ExitCode.UNREACHABLE)
-    except SdkError as error:
-        fail(str(error))
+    fail(str(error))
 
 
 def _told(error: Any) -> str:
