@@ -2,11 +2,11 @@
  * HTTP with the patience that clients need: limits of time, tries again, errors as classes. Knows nothing of streams.
  */
 
-import { ApiError, apiError, ConnectionFailed, type ErrorAnswer } from "./errors.js";
+import { ApiError, apiError, BadAnswer, ConnectionFailed, type ErrorAnswer, Internal } from "./errors.js";
 
 /** How a client behaves. Everything has a default that works. */
 export interface ClientOptions {
-  /** Of the server; default is `UNSPOOL_URL` of the environment, or http://127.0.0.1:8080. */
+  /** Of the server; in a page, "/" is the one that it came from. Default is `UNSPOOL_URL` of the environment, or http://127.0.0.1:8080. */
   url?: string | undefined;
   /** Default is `UNSPOOL_API_KEY` of the environment. */
   apiKey?: string | undefined;
@@ -46,7 +46,7 @@ export type Net = Pick<ClientOptions, Unset> & {
 
 export function makeNet(options: ClientOptions): Net {
   const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
-  return {
+  const net = {
     url: environment("UNSPOOL_URL") ?? "http://127.0.0.1:8080",
     apiKey: environment("UNSPOOL_API_KEY"),
     headers: {},
@@ -63,6 +63,20 @@ export function makeNet(options: ClientOptions): Net {
     pollUntil: 0,
     ...given,
   } as Net;
+  net.url = absolute(net.url);
+  if (/[^!-~]/.test(net.apiKey ?? "")) throw new TypeError("apiKey must be visible ASCII characters without spaces.");
+  return net;
+}
+
+/** A page may name its own server as "/". */
+function absolute(url: string): string {
+  try {
+    const { href, protocol } = new URL(url, (globalThis.location as Location | undefined)?.href);
+    if (/^https?:$/.test(protocol)) return href.replace(/\/+$/, "");
+  } catch {
+    // It is told below.
+  }
+  throw new TypeError(`url must be like "http://127.0.0.1:8080", not "${url}".`);
 }
 
 function environment(name: string): string | undefined {
@@ -76,7 +90,7 @@ function environment(name: string): string | undefined {
 
 /** The URL of a path below `/api/v3`; parameters without a value are left out. */
 export function apiUrl(net: Net, path: string, query: Record<string, string | number | boolean | undefined> = {}): URL {
-  const url = new URL(`${net.url.replace(/\/+$/, "")}/api/v3/${path}`);
+  const url = new URL(`${net.url}/api/v3/${path}`);
   for (const [name, value] of Object.entries(query)) {
     if (value !== undefined) url.searchParams.set(name, String(value));
   }
@@ -162,9 +176,13 @@ function seconds(retryAfter: string | null): number | undefined {
 export function isPassing(error: unknown): error is Lost | ApiError {
   if (!(error instanceof ApiError)) return error instanceof Lost;
   return (
-    [408, 429, 502, 503, 504].includes(error.status) || (error.status === 409 && error.retry_after_s !== undefined)
+    [408, 425, 429, 500, 502, 503, 504].includes(error.status) ||
+    (error.status === 409 && error.retry_after_s !== undefined)
   );
 }
+
+/** A server that fails at a request fails at it again, as a rule. */
+const MAX_TRIES_OF_INTERNAL = 2;
 
 /** Decides, failure after failure, how long to wait before the next try, and when to give up. */
 export class Patience {
@@ -198,7 +216,7 @@ export class Patience {
    * @throws the error itself, or `ConnectionFailed`, where it is no use to go on.
    */
   async wait(error: unknown, signal: AbortSignal): Promise<void> {
-    if (!isPassing(error)) throw error;
+    if (!isPassing(error) || (error instanceof Internal && this.#tries >= MAX_TRIES_OF_INTERNAL)) throw error;
     const now = Date.now();
     this.#failingSince ??= now;
     const pauseMs = this.#pauseMs(error);
@@ -307,7 +325,7 @@ export async function askJson<T>(
   try {
     return JSON.parse(text);
   } catch {
-    throw new ConnectionFailed(`${url.origin} answers with something that is not JSON: is it an Unspool server?`);
+    throw new BadAnswer(`${url.origin} answers with something that is not JSON: is it an Unspool server?`);
   }
 }
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from unspool import __version__
+from unspool import __version__, cli_doctor
 from unspool.commands import follow, init, models, predictions, run, webhooks
 from unspool.commands.lazily import LateEpilog, LateGroup
 from unspool.errors import UnspoolError
@@ -79,6 +79,7 @@ for command, panel in (
 ):
     app.command(**panel)(command)
 app.add_typer(webhooks.app, **_OF_PREDICTIONS)
+app.command(**_ON_SERVER)(cli_doctor.doctor)
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on [default: 127.0.0.1].", show_default=False)]
 Port = Annotated[int | None, typer.Option(help="Port to listen on; 0 picks one [default: 8080].", show_default=False)]

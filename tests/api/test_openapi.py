@@ -266,6 +266,8 @@ def test_the_server_answers_as_the_description_says(
 
     for result in schema.get_all_operations():
         operation = result.ok()
+        if operation.path.endswith("/health/stream"):
+            continue  # takes as long as it is asked to; `test_doctor.py` has its bounds
         cases = operation.as_strategy(generation_mode=mode)
         try:
             _TRY(given(case=cases)(call))()

@@ -80,9 +80,7 @@ def test_an_attempt_that_was_lost_is_told(server: Server, gate: Gate, open_termi
     assert re.search(r"Attempt 2 begins: the output so far is void\.\s*\nattempt 2 says this", terminal.screen)
 
 
-@pytest.mark.parametrize(
-    ("key", "code", "said"), [("c", 4, "cancelled"), ("l", 130, "unspool follow"), ("\x03", 130, "unspool follow")]
-)
+@pytest.mark.parametrize(("key", "code", "said"), [("c", 4, "cancelled"), ("\x03", 130, "unspool follow")])
 def test_ctrl_c_asks_once_whether_to_leave_or_cancel(
     key: str, code: int, said: str, server: Server, gate: Gate, open_terminal: OpenTerminal
 ) -> None:

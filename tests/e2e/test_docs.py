@@ -27,6 +27,8 @@ PAGES = [
     "docs/readmes.md",
     "docs/speech.md",
     "docs/progress.md",
+    "docs/sdk-python.md",
+    "docs/doctor.md",
 ]
 DEADLINE_S = 90
 

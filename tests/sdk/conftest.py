@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from conftest import MODELS
@@ -67,6 +68,13 @@ def adapters(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str
         adapter.kill()
 
 
+def answers(server: Server) -> bool:
+    try:
+        return httpx.get(f"{server.url}/health/ready", timeout=30).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
 @pytest.fixture
 def world(
     sdk_server: Server,
@@ -77,6 +85,8 @@ def world(
     request: pytest.FixtureRequest,
 ) -> Iterator[World]:
     """A place to play one scenario in, with the client that the test's module says (`client`)."""
+    if not answers(sdk_server):
+        sdk_server.restart().wait_until_ready()  # a test before this one has left it in disorder
     gate = Gate(tmp_path / "gate")
     adapter = adapters(client)
     failed = request.session.testsfailed

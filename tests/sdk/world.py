@@ -173,6 +173,11 @@ def asked(kind: Kind, count: int = 1) -> When:
     return lambda world: len(world.proxy.asked(kind)) >= count
 
 
+def asked_again(count: int) -> When:
+    """The proxy was asked so often for events, in whatever form."""
+    return lambda world: len(world.proxy.asked("stream")) + len(world.proxy.asked("events")) >= count
+
+
 def keep_alives(count: int) -> When:
     """The server has sent so many keep-alives."""
     return lambda world: world.proxy.keep_alives >= count

@@ -77,16 +77,19 @@ class Reader:
         """With a home of its own, so that commands neither use nor change the settings of whoever runs the tests."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
         path = ":".join(map(str, [self._commands(), *self._programs, os.environ["PATH"]]))
-        here = {} if self.server is None else {"UNSPOOL_URL": self.server.url}
-        return {**inherited, "HOME": str(self.folder), "PATH": path, "UNSPOOL_API_KEY": KEY, **here}
+        known = {"HOME": str(self.folder), "PATH": path, "UNSPOOL_API_KEY": KEY, "PYTHONUNBUFFERED": "1"}
+        if self.server is not None:
+            known["UNSPOOL_URL"] = self.server.url
+        return {**inherited, **known}
 
     def _commands(self) -> Path:
-        """A folder with the `unspool` of this very environment."""
+        """A folder with the `unspool` and the Python of this very environment."""
         folder = self.folder.with_name("bin")
         if not folder.exists():
             folder.mkdir()
-            (folder / "unspool").write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m unspool "$@"\n')
-            (folder / "unspool").chmod(0o755)
+            for name, more in (("unspool", " -m unspool"), ("python", ""), ("python3", "")):
+                (folder / name).write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)}{more} "$@"\n')
+                (folder / name).chmod(0o755)
         return folder
 
     def _here(self, text: str) -> str:

@@ -104,6 +104,12 @@ def test_a_prediction_may_be_named_by_the_url_of_its_stream():
         target("https://host/api/v3/models")
 
 
+@pytest.mark.parametrize("url", ["localhost:8080", "example.test", "ftp://example.test"])
+def test_what_is_no_url_of_a_server_is_said_at_once(url: str):
+    with pytest.raises(ValueError, match="begins with http"):
+        sdk.Client(url)
+
+
 # Webhooks
 
 BODY = json.dumps({"id": "p1", "status": "completed", "outputs": ["世界"], "input": {"prompt": "x"}}).encode()

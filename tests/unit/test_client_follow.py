@@ -354,6 +354,19 @@ def test_polls_that_are_cut_are_held_less_long():
     assert waits == [20, 10, 5, 2.5, 1.25, 1]
 
 
+def test_a_server_that_does_not_hold_polls_is_not_asked_all_the_time():
+    player = Player(follow_by="poll")
+    for _ in range(5):
+        player.ask()
+        player.page()
+    assert player.pauses == [0, 1, 1, 1, 1]
+    player.ask()
+    player.now += 30
+    player.page()
+    player.ask()
+    assert player.pauses[-1] == 0, "this one was held"
+
+
 def test_who_wants_streams_only_gets_no_polls():
     player = Player(follow_by="stream")
     for _ in range(6):
@@ -376,6 +389,14 @@ def test_what_has_to_be_over_soon_is_polled_and_ends_in_time():
         player.ask()
     assert late.value.id == ID
     assert isinstance(late.value, TimeoutError)
+
+
+def test_no_answer_is_waited_for_much_beyond_the_deadline():
+    player = Player(submit=True, deadline=105.0, within_s=5)
+    assert player.ask().timeout_s == 6
+    player.lose()
+    player.now = 104.0
+    assert player.ask().timeout_s == pytest.approx(1.5)
 
 
 def test_an_open_stream_is_left_while_there_is_time_to_poll():

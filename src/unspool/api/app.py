@@ -23,6 +23,7 @@ from unspool.api.auth import Auth
 from unspool.api.body import discard_body
 from unspool.api.description import bare, content, described, obj
 from unspool.api.docs import Docs
+from unspool.api.doctor import Doctor
 from unspool.api.files import Downloads
 from unspool.api.history import History
 from unspool.api.media import Media
@@ -201,6 +202,7 @@ class App:
             self._route("/health/ready", GET=self._ready),
             *([] if self._scrape is None else [self._route("/metrics", GET=self._metrics)]),
             *self._of_docs(Docs(auth, settings, self.describe)),
+            *self._of_doctor(Doctor(auth, settings, self._closing)),
             *self._of_models(Models(catalog, auth, settings)),
             *self._of_account(Account(spool, catalog, auth, settings)),
             *self._of_files(downloads, media),
@@ -246,6 +248,15 @@ class App:
             self._route("/docs", GET=docs.page),
             self._route("/docs/{file}", GET=docs.file),
         ]
+
+    def _of_doctor(self, doctor: Doctor) -> list[Route]:
+        found = []
+        for base in BASES:
+            found += [
+                self._route(f"{base}/predictions/health/stream", GET=doctor.get),
+                self._route(f"{base}/model/health/stream", POST=doctor.post),
+            ]
+        return found
 
     def _of_files(self, downloads: Downloads, media: Media) -> list[Route]:
         found = [Route("/files/{name}", Endpoint({"GET": downloads.get}, ["*"]))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -15,6 +16,7 @@ from unspool.errors import BadQuery, InvalidInput
 MAX_TIME_CHARS = 64
 _MAX_NS = 9 * 10**18
 """About the year 2255. Later times mean the same, and whole days after it still fit into 64 bits."""
+_NUMBER = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,18})?")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -69,6 +71,8 @@ class Fields:
         kind = self.schema["properties"].get(name, {}).get("type")
         if kind == "integer" and text.removeprefix("-").isdecimal() and text.isascii() and len(text) <= 18:
             return int(text)
+        if kind == "number" and _NUMBER.fullmatch(text):
+            return float(text)
         if kind == "boolean":
             return {"true": True, "1": True, "false": False, "0": False}.get(text.lower(), text)
         return text

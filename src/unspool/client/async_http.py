@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+
+# sync: from contextlib import suppress
 from collections.abc import AsyncIterable
 from time import monotonic
 
@@ -29,6 +31,8 @@ class AsyncHttp:
         self, url: str | None, api_key: str | None, timing: Timing, transport: httpx.AsyncBaseTransport | None = None
     ) -> None:
         url = url or os.environ.get("UNSPOOL_URL") or DEFAULT_URL
+        if not url.startswith(("http://", "https://")):
+            raise ValueError(f"{url!r} is not the URL of a server; it begins with http:// or https://.")
         self.url = url.rstrip("/").removesuffix("/api/v3")
         self.timing = timing
         self.reached = False
@@ -48,6 +52,10 @@ class AsyncHttp:
         """Closes all connections."""
         await self._client.aclose()
 
+    # sync: def __del__(self) -> None:
+    # sync:     with suppress(Exception):
+    # sync:         self._client.close()
+
     async def open(self, ask: Ask, content: AsyncIterable[bytes] | None = None) -> httpx.Response:
         """Sends a request once. The body of the answer is not read, and has to be closed."""
         request = self._request(ask, content)
@@ -62,7 +70,8 @@ class AsyncHttp:
         head_s = min(self.timing.timeout_s, self.timing.first_event_timeout_s) if ask.streams else self.timing.timeout_s
         accept = "text/event-stream" if ask.streams else "application/json"
         headers = {"Accept": accept, **(self._auth if ask.with_key else {}), **ask.headers}
-        timeout = httpx.Timeout(self.timing.timeout_s, read=ask.timeout_s or head_s, pool=None)
+        connect_s = min(self.timing.timeout_s, ask.timeout_s or self.timing.timeout_s)
+        timeout = httpx.Timeout(connect_s, read=ask.timeout_s or head_s, pool=None)
         return self._client.build_request(
             ask.method,
             url,

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from random import random
 from typing import NamedTuple
 
+import msgspec
+
 from unspool.client.asks import Answer, Ask, Submit, data_of, error_of, not_ours, prediction
 from unspool.client.errors import (
     ApiError,
@@ -34,6 +36,10 @@ KEEP_ALIVE_S = 15.0
 POLL_SLACK_S = 15.0
 """So much later than it should may a held poll be answered."""
 MIN_POLL_WAIT_S = 1.0
+"""Polls that are cut are held less long, but no less than this."""
+MIN_POLL_S = 0.25
+DEADLINE_SLACK_S = 1.0
+"""So long after a deadline an answer may still come."""
 MAX_DENIALS = 5
 """So often may a server not know a cursor that it gave out itself, before it is believed."""
 
@@ -86,6 +92,8 @@ class Follow:
         self._reader = LogReader(after)
         self._patience = Patience(timing, timing.give_up_s, dice)
         self._poll_wait_s = timing.poll_wait_s
+        self._not_before = 0.0
+        """A server that does not hold a poll, since it stops or cannot, is not asked all the time."""
         self._pause_s = 0.0
         self._barren = 0
         """Streams in a row that brought no event."""
@@ -139,8 +147,13 @@ class Follow:
         self._reader.connect()
         if self.seen.id is None:
             assert self._submit is not None
-            return self._submit.ask(stream=not polling)
-        return self._poll(now) if polling else self._stream()
+            ask = self._submit.ask(stream=not polling)
+        else:
+            ask = self._poll(now) if polling else self._stream()
+        if polling and self._deadline is not None:
+            limit_s = self._deadline - now + DEADLINE_SLACK_S
+            return msgspec.structs.replace(ask, timeout_s=min(ask.timeout_s or self._timing.timeout_s, limit_s))
+        return ask
 
     def _stream(self) -> Ask:
         assert self.seen.id is not None
@@ -153,6 +166,7 @@ class Follow:
         wait_s = self._poll_wait_s
         if self._deadline is not None:
             wait_s = max(0.0, min(wait_s, self._deadline - now))
+        self._not_before = now + min(max(wait_s, MIN_POLL_S), 1.0)
         params = {**self._with_token(), "wait": f"{wait_s:.3f}"}
         if self._reader.last != START:
             params["after"] = str(self._reader.last)
@@ -227,22 +241,22 @@ class Follow:
         if not answer.headers.get("content-type", "").startswith("application/json"):
             self._try_again(now, not_ours(answer))
             return []
-        return self._page(answer)
+        return self._page(answer, now)
 
     def _take_prediction(self, answer: Answer) -> None:
         self._accepted = data_of(answer, Prediction)
         self.seen.id = self._accepted.id
         self._patience.worked()
 
-    def _page(self, answer: Answer) -> list[Event]:
+    def _page(self, answer: Answer, now: float) -> list[Event]:
         self._patience.worked()
         events = self._reader.page(answer.body)
         self._received = self._received or bool(events)
         if self._reader.problem is not None:
             self._note_problem()
             self._pause_s = self._patience.soon()
-        elif not events and not self.done and self._poll_wait_s < MIN_POLL_WAIT_S:
-            self._pause_s = MIN_POLL_WAIT_S
+        elif not events and not self.done:
+            self._pause_s = max(0.0, self._not_before - now)
         return events
 
     def _refused(self, error: ApiError | BadAnswer, now: float) -> None:

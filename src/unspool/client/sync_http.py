@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from time import monotonic
 
 import httpx
@@ -30,6 +31,8 @@ class Http:
         self, url: str | None, api_key: str | None, timing: Timing, transport: httpx.BaseTransport | None = None
     ) -> None:
         url = url or os.environ.get("UNSPOOL_URL") or DEFAULT_URL
+        if not url.startswith(("http://", "https://")):
+            raise ValueError(f"{url!r} is not the URL of a server; it begins with http:// or https://.")
         self.url = url.rstrip("/").removesuffix("/api/v3")
         self.timing = timing
         self.reached = False
@@ -49,6 +52,10 @@ class Http:
         """Closes all connections."""
         self._client.close()
 
+    def __del__(self) -> None:
+        with suppress(Exception):
+            self._client.close()
+
     def open(self, ask: Ask, content: Iterable[bytes] | None = None) -> httpx.Response:
         """Sends a request once. The body of the answer is not read, and has to be closed."""
         request = self._request(ask, content)
@@ -63,7 +70,8 @@ class Http:
         head_s = min(self.timing.timeout_s, self.timing.first_event_timeout_s) if ask.streams else self.timing.timeout_s
         accept = "text/event-stream" if ask.streams else "application/json"
         headers = {"Accept": accept, **(self._auth if ask.with_key else {}), **ask.headers}
-        timeout = httpx.Timeout(self.timing.timeout_s, read=ask.timeout_s or head_s, pool=None)
+        connect_s = min(self.timing.timeout_s, ask.timeout_s or self.timing.timeout_s)
+        timeout = httpx.Timeout(connect_s, read=ask.timeout_s or head_s, pool=None)
         return self._client.build_request(
             ask.method,
             url,
