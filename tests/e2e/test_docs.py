@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = [
     "README.md",
     "docs/tutorial.md",
+    "docs/cli.md",
     "docs/keys-and-limits.md",
     "docs/batching.md",
     "docs/placement.md",
