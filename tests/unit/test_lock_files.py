@@ -11,6 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LOCK = (ROOT / "requirements.lock").read_text()
+NPM = sorted(ROOT.glob("tests/*/js/package-lock.json"))
 CLIENTS = sorted((ROOT / "tests/clients/python").glob("*/requirements.in"))
 PINNED = re.compile(r"^([a-z0-9-]+)==[^ ]+.*\\\n    --hash=sha256:", re.MULTILINE)
 
@@ -20,9 +21,10 @@ def test_a_lock_file_names_no_host(lock: Path) -> None:
     assert "://" not in lock.read_text()
 
 
-def test_the_npm_lock_file_names_no_host_to_install_from() -> None:
+@pytest.mark.parametrize("lock", NPM, ids=lambda path: path.parent.parent.name)
+def test_an_npm_lock_file_names_no_host_to_install_from(lock: Path) -> None:
     """Where to send money to its authors is part of what it says about a package."""
-    packages = json.loads((ROOT / "tests/clients/js/package-lock.json").read_text())["packages"]
+    packages = json.loads(lock.read_text())["packages"]
     said = [{name: value for name, value in package.items() if name != "funding"} for package in packages.values()]
     assert "://" not in json.dumps(said)
 
@@ -41,6 +43,7 @@ def test_every_client_is_pinned_with_a_hash(client: Path) -> None:
     assert wanted - set(PINNED.findall(client.with_suffix(".lock").read_text())) == set()
 
 
-def test_every_npm_package_is_pinned_with_a_hash() -> None:
-    packages = json.loads((ROOT / "tests/clients/js/package-lock.json").read_text())["packages"]
+@pytest.mark.parametrize("lock", NPM, ids=lambda path: path.parent.parent.name)
+def test_every_npm_package_is_pinned_with_a_hash(lock: Path) -> None:
+    packages = json.loads(lock.read_text())["packages"]
     assert all(package["integrity"].startswith("sha512-") for path, package in packages.items() if path)
