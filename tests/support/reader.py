@@ -19,7 +19,7 @@ from support.server import KEY, Server
 from support.services import program
 from support.waiting import wait_until
 
-DEADLINE_S = 90
+DEADLINE_S = 150
 
 _FOREIGN = ("XDG_", "WAVESPEED_", "FORCE_COLOR")
 
