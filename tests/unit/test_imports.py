@@ -25,7 +25,7 @@ MAY_IMPORT: dict[str, list[str]] = {
     "spool": [*L0, "spool"],
     "views": [*L0, "spool"],
     "placement": L0,
-    "unspool": ["errors", "files", "model", "stages"],
+    "unspool": ["client", "errors", "files", "model", "stages"],
     # L2: the child and its parent
     "worker": [*L0, "bars", "batched", "files", "model", "worker"],
     # L3: claim and feed; deliver; let go; count

@@ -1,0 +1,54 @@
+"""The Python SDK: `Client`, `AsyncClient`, and what they give and raise. See docs/sdk-python.md."""
+
+from unspool.client import errors
+from unspool.client.async_client import AsyncClient, AsyncPredictions
+from unspool.client.async_stream import AsyncStream
+from unspool.client.errors import (
+    ApiError,
+    BadAnswer,
+    ConnectionFailed,
+    Gap,
+    InvalidSignature,
+    PredictionCancelled,
+    PredictionError,
+    PredictionFailed,
+    PredictionTimedOut,
+    SdkError,
+    StillRunning,
+)
+from unspool.client.events import Complete, Error, Event, Log, Output, Progress
+from unspool.client.objects import Model, Page, Prediction
+from unspool.client.sync_client import Client, Predictions
+from unspool.client.sync_stream import Stream
+from unspool.client.webhook import verify_webhook
+
+__all__ = [
+    "ApiError",
+    "AsyncClient",
+    "AsyncPredictions",
+    "AsyncStream",
+    "BadAnswer",
+    "Client",
+    "Complete",
+    "ConnectionFailed",
+    "Error",
+    "Event",
+    "Gap",
+    "InvalidSignature",
+    "Log",
+    "Model",
+    "Output",
+    "Page",
+    "Prediction",
+    "PredictionCancelled",
+    "PredictionError",
+    "PredictionFailed",
+    "PredictionTimedOut",
+    "Predictions",
+    "Progress",
+    "SdkError",
+    "StillRunning",
+    "Stream",
+    "errors",
+    "verify_webhook",
+]
