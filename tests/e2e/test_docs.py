@@ -32,10 +32,14 @@ PAGES = [
     "docs/speech.md",
     "docs/progress.md",
     "docs/webhook-receivers.md",
+    "docs/migrating.md",
+    "docs/notebooks.md",
+    "docs/behind-a-proxy.md",
 ]
 NODE_MODULES = Path(__file__).parent / "js" / "node_modules"
 """What JavaScript programs of the pages import."""
 FOLLOWED_ELSEWHERE = {
+    "docs/browsers.md": "tests/e2e/test_browser_page.py",
     "docs/clients.md": "tests/clients/test_page.py",
     "docs/webhooks.md": "tests/e2e/test_webhook_receivers.py",
 }
@@ -45,6 +49,8 @@ ONLY_READ = {
     '$ pip install "unspool[diffusers]"': "an installation of gigabytes; scripts/install makes one for the tests",
     '$ pip install "unspool[otel]"': "an installation; tests/ops/test_traces.py sets the same variable",
     "$ sqlite3 unspool-data/unspool.db": "not installed everywhere; tests/ops/test_backup.py makes the same copy",
+    "import replicate": "how a program was before; it would call another service",
+    "import fal_client": "how a program was before; it would call another service",
     "from unspool.engines.diffusers import Diffusers\n\nvideo": "weights of gigabytes; tests/engines has small ones",
 }
 """How blocks of code begin that no test runs, and why."""
@@ -64,6 +70,8 @@ def reader(tmp_path: Path) -> Iterator[Reader]:
 @pytest.mark.parametrize("page", PAGES)
 def test_whoever_follows_a_page_sees_what_it_says(page: str, reader: Reader) -> None:
     program("curl", "Install curl.")
+    if page == "docs/behind-a-proxy.md":
+        program("caddy", "On Debian and Ubuntu: apt-get install caddy")
     read = blocks(ROOT / page)
     if any(block.argument.endswith(".mjs") for block in read):
         program("node", "Install Node.js.")

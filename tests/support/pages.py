@@ -8,6 +8,8 @@
 `<!-- test: run -->`         each `$ ` line is run by bash, one session per block; the lines under it are what it prints
 `<!-- test: python -->`      the block is a whole Python program. Lines in the comment after `test: python` come first:
                              what a reader knows from the text around it
+`<!-- test: cell -->`        the block is a cell of a notebook; a page has one notebook, with a kernel of its own
+`<!-- test: shown -->`       the block is what the cell above it shows in the end
 `<!-- from: FILE -->`        it is a piece of this file of the repository, as it stands there
 
 In expected output `...` stands for anything, within a line or for whole lines. A block without a comment is only read.
@@ -27,7 +29,8 @@ CODE = {"bash", "console", "html", "javascript", "js", "jsx", "mjs", "py", "pyth
 
 _COMMAND = re.compile(r"(\$ |[A-Z_]+=\S+ \w|(curl|docker|npm|npx|node|pip|python3?|sqlite3|unspool|uvicorn) )")
 
-_MARK = r"<!-- (?:test: (?P<kind>file|server|start|run|python)(?: (?!-->)(?P<argument>\S+))?|from: (?P<source>\S+))"
+_KIND = "file|server|start|run|python|cell|shown"
+_MARK = rf"<!-- (?:test: (?P<kind>{_KIND})(?: (?!-->)(?P<argument>\S+))?|from: (?P<source>\S+))"
 _BLOCK = re.compile(
     rf"(?:{_MARK}(?:\n(?P<before>(?:(?!-->).)*)| )-->\n+)?^```(?P<language>\w*)\n(?P<content>.*?)^```$",
     re.DOTALL | re.MULTILINE,

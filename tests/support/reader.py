@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -58,6 +59,7 @@ class Reader:
         self._ports = {block.argument: str(free_port()) for block in whole if block.kind == "start"}
         for block in whole:
             self.follow(block)
+        self._notebook([block for block in whole if block.kind in ("cell", "shown")])
         for started in self._started:
             self._has_printed(started)
 
@@ -73,6 +75,10 @@ class Reader:
                 self._run(block)
             case "python":
                 self._python(block)
+
+    def address(self, port: str) -> str:
+        """Where the program is that the page has on this port."""
+        return f"http://127.0.0.1:{self._ports[port]}"
 
     def close(self) -> None:
         if self.server is not None:
@@ -126,7 +132,7 @@ class Reader:
         mark = "--- end of a command ---"
         asked = commands(block)
         script = "set -e\n" + "".join(f"{self._here(command.text)}\necho; echo '{mark}'\n" for command in asked)
-        printed = self._bash(block, [program("bash", "Install bash."), "-c", script])
+        printed = self._finish(block, [program("bash", "Install bash."), "-c", script])
         for command, text in zip(asked, printed.split(mark), strict=False):
             expected = self._here(command.expected)
             assert matches(expected, text), f"line {block.line}: not this, as the page says:\n{expected}\n{printed}"
@@ -134,9 +140,23 @@ class Reader:
     def _python(self, block: Block) -> None:
         file = self.folder / f"line_{block.line}.py"
         file.write_text(self._here(block.content), encoding="utf-8")
-        self._bash(block, [sys.executable, str(file)])
+        self._finish(block, [sys.executable, str(file)])
 
-    def _bash(self, block: Block, command: list[str]) -> str:
+    def _notebook(self, cells: list[Block]) -> None:
+        """Runs all cells of the page, and compares what they show with what the page says."""
+        if not cells:
+            return
+        file = self.folder / "cells.json"
+        sources = [self._here(block.content) for block in cells if block.kind == "cell"]
+        file.write_text(json.dumps(sources), encoding="utf-8")
+        shown = json.loads(self._finish(cells[0], [sys.executable, "-m", "support.notebook", str(file)]))
+        above = -1
+        for block in cells:
+            above += block.kind == "cell"
+            if block.kind == "shown":
+                assert matches(self._here(block.content), shown[above]), f"line {block.line}: not this:\n{shown[above]}"
+
+    def _finish(self, block: Block, command: list[str]) -> str:
         """Runs a program to its end and returns what it printed on stdout."""
         done = subprocess.run(
             command,
