@@ -1,4 +1,8 @@
-"""The command line: `unspool serve FILE.py`, `unspool demo` and `unspool keys`."""
+"""The command line: `unspool serve` and `unspool demo` are here, the other commands in modules of their own.
+
+What a command needs is imported when it runs: `unspool --help` and the commands that only talk to a server do not wait
+for the server's parts.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +10,26 @@ import os
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import pydantic
 import typer
+from typer.core import TyperGroup
 
-from unspool import __version__, cli_keys
-from unspool.config import Settings
+from unspool import __version__
+from unspool.commands import follow, init, models, predictions, run, webhooks
+from unspool.commands.lazily import LateEpilog, LateGroup
 from unspool.errors import UnspoolError
+
+if TYPE_CHECKING:
+    from unspool.config import Settings
 
 DEMO_MODEL = "smollm2/135m-instruct"
 
 
 def _settings_table() -> str:
     """Every setting with its variable, default and meaning, for `--help`."""
+    from unspool.config import Settings
+
     lines = ["Settings, by environment variable:", ""]
     for name, field in Settings.model_fields.items():
         default = field.get_default(call_default_factory=True)
@@ -30,16 +40,45 @@ def _settings_table() -> str:
     return "\n".join(lines)
 
 
+def _keys() -> typer.Typer:
+    from unspool import cli_keys
+
+    return cli_keys.app
+
+
+class _Commands(TyperGroup):
+    """All commands, those included that are imported late."""
+
+    def __init__(self, **attrs: Any) -> None:
+        super().__init__(**attrs)
+        self.add_command(LateGroup("keys", "API keys: who may use the server, and how much.", _keys, **_ON_SERVER))
+
+
+_ON_SERVER: Any = {"rich_help_panel": "The server"}
+_OF_PREDICTIONS: Any = {"rich_help_panel": "Predictions"}
+_OF_MODELS: Any = {"rich_help_panel": "Models"}
+
 app = typer.Typer(
     name="unspool",
+    cls=_Commands,
     help="Any generative model behind one HTTP API, with a live stream that survives disconnects and restarts.",
-    epilog=_settings_table(),
+    epilog="`UNSPOOL_URL` names the server, `UNSPOOL_API_KEY` the key. The server's settings: `unspool serve --help`.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode="markdown",
+    pretty_exceptions_show_locals=False,
 )
-
-app.add_typer(cli_keys.app)
+for command, panel in (
+    (run.run, _OF_PREDICTIONS),
+    (follow.follow, _OF_PREDICTIONS),
+    (predictions.ps, _OF_PREDICTIONS),
+    (predictions.cancel, _OF_PREDICTIONS),
+    (predictions.logs, _OF_PREDICTIONS),
+    (models.models, _OF_MODELS),
+    (models.readme, _OF_MODELS),
+    (init.init, _OF_MODELS),
+):
+    app.command(**panel)(command)
+app.add_typer(webhooks.app, **_OF_PREDICTIONS)
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on [default: 127.0.0.1].", show_default=False)]
 Port = Annotated[int | None, typer.Option(help="Port to listen on; 0 picks one [default: 8080].", show_default=False)]
@@ -48,7 +87,7 @@ DataDir = Annotated[
 ]
 
 
-@app.command(epilog=_settings_table())
+@app.command(cls=LateEpilog, epilog=_settings_table, **_ON_SERVER)  # type: ignore[arg-type]
 def serve(
     file: Annotated[str, typer.Argument(help="A Python file with models, or the dotted name of a module.")],
     host: Host = None,
@@ -59,7 +98,7 @@ def serve(
     _serve(file, _settings(host=host, port=port, data_dir=data_dir))
 
 
-@app.command(epilog=_settings_table())
+@app.command(cls=LateEpilog, epilog=_settings_table, **_ON_SERVER)  # type: ignore[arg-type]
 def demo(host: Host = None, port: Port = None, data_dir: DataDir = None) -> None:
     """Serves a small language model, fetched once, and a small video model, to try everything with."""
     settings = _settings(host=host, port=port, data_dir=data_dir)
@@ -75,6 +114,10 @@ def demo(host: Host = None, port: Port = None, data_dir: DataDir = None) -> None
 
 
 def _settings(**flags: Any) -> Settings:
+    import pydantic
+
+    from unspool.config import Settings
+
     try:
         return Settings(**{name: value for name, value in flags.items() if value is not None})
     except pydantic.ValidationError as error:

@@ -39,7 +39,9 @@ MAY_IMPORT: dict[str, list[str]] = {
     # L5: what puts it together
     "server": [*L0, "files", "model", "stages", "net", "spool", "views", "worker", *L3, "api", "unspool"],
     "demo": [*L0, "files", "model", "readme", "stages", "engines", "demo", "unspool"],
-    "cli": [*L0, "log_lines", "server", "demo", "unspool", "cli_keys"],
+    "commands": [*L0, "client", "commands"],
+    "templates": ["model", "unspool"],
+    "cli": [*L0, "log_lines", "server", "demo", "unspool", "cli_keys", "commands"],
     "cli_keys": [*L0, "spool"],
     "__main__": ["cli"],
 }
