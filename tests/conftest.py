@@ -19,6 +19,10 @@ _servers = pytest.StashKey[list[tuple[Server, int]]]()
 MakeServer = Callable[..., Server]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-screenshots", action="store_true", help="makes the pictures in docs/images/ anew")
+
+
 @pytest.fixture(scope="session")
 def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One server on `tests/models/basic.py` for all tests that leave it as it was."""

@@ -11,6 +11,7 @@ import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import quote
 
 import typer
 from typer.core import TyperGroup
@@ -140,6 +141,8 @@ def _serve(file: str, settings: Settings, example_model: str | None = None) -> N
             print("No API key is needed: UNSPOOL_AUTH is off.", flush=True)  # noqa: T201
         elif settings.api_key is None:
             print(f"API key: {key}", flush=True)  # noqa: T201
+        if settings.playground:
+            print(f"Playground: {_link(url, key, settings)}", flush=True)  # noqa: T201
         if example_model is not None:
             print(f"\nTry it:\n\n{_curl(url, key, example_model)}\n", flush=True)  # noqa: T201
 
@@ -149,6 +152,12 @@ def _serve(file: str, settings: Settings, example_model: str | None = None) -> N
         _fail(str(error))
     except OSError as error:
         _fail(f"Cannot listen on {settings.host}:{settings.port}: {error}")
+
+
+def _link(url: str, key: str | None, settings: Settings) -> str:
+    """The page to try the models with. A key that the operator has chosen is not shown."""
+    shown = key is not None and settings.api_key is None
+    return f"{url}/#key={quote(key or '', safe='')}" if shown else f"{url}/"
 
 
 def _curl(url: str, key: str | None, model: str) -> str:

@@ -77,6 +77,7 @@ class Settings(BaseSettings):
     retention_interval_s: float = Field(60, gt=0, description="how often it is looked for predictions to delete")
     delete_wait_s: float = Field(10, ge=0, description="how long a delete waits until a run has stopped")
     public_docs: bool = Field(True, description="whether /docs and /openapi.json are shown without an API key")
+    playground: bool = Field(True, description="whether / is a page to try the models with; it is open, the API is not")
     drain_timeout_s: float = Field(10, ge=0, description="how long a stop waits for runs to finish")
 
     webhook_allow_http: bool = Field(False, description="whether webhooks may go to plain http")

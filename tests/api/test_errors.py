@@ -410,9 +410,7 @@ def test_the_token_of_another_prediction_finds_nothing(client: Client, server: S
     says(answer, 404, "not_found", WRONG_TOKEN)
 
 
-@pytest.mark.parametrize(
-    "path", ["/", "/api", "/api/v3", "/api/v1/models", "/nothing", "/health", "/favicon.ico", "/%ff"]
-)
+@pytest.mark.parametrize("path", ["/api", "/api/v3", "/api/v1/models", "/nothing", "/health", "/favicon.ico", "/%ff"])
 def test_an_unknown_path_is_not_found(server: Server, path: str) -> None:
     says(httpx.get(server.url + path), 404, "not_found", NO_PATH)
 

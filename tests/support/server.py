@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import psutil
@@ -22,6 +23,7 @@ KEY = "test-key-0123456789"
 START_DEADLINE_S = 60.0
 STOP_DEADLINE_S = 30.0
 
+_PROGRAM = [sys.executable, "-m", "unspool"]
 _LISTENING = re.compile(r"Listening on (http://127\.0\.0\.1:\d+)")
 
 
@@ -57,13 +59,13 @@ class Server:
 
     # Life
 
-    def start(self) -> Server:
-        """Starts the process and returns when it takes requests; models may still be loading."""
+    def start(self, port: int = 0) -> Server:
+        """Starts the process and returns when it takes requests; models may still be loading. Port 0 is a free one."""
         settings = {name for name in os.environ if name.startswith("UNSPOOL_")} - {"UNSPOOL_CACHE_DIR"}
         inherited = {name: value for name, value in os.environ.items() if name not in settings}
         begun = len(self._log)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "unspool", *self.arguments, "--port", "0", "--data-dir", str(self.data_dir)],
+            [*_PROGRAM, *self.arguments, "--port", str(port), "--data-dir", str(self.data_dir)],
             cwd=self._folder,
             env={**inherited, **self._environment},
             stdin=subprocess.DEVNULL,
@@ -100,11 +102,13 @@ class Server:
         except subprocess.TimeoutExpired:
             raise AssertionError(f"the server was still there {STOP_DEADLINE_S:.0f} s after SIGTERM") from None
 
-    def restart(self) -> Server:
-        """A new process on the same data folder. The old one must have ended, or is killed. The port is another."""
+    def restart(self, *, same_port: bool = False) -> Server:
+        """A new process on the same data folder. The old one must have ended, or is killed. The port is another,
+        unless the same is asked for: for a client that knows only that address, as a page does.
+        """
         if self.running:
             self.kill()
-        return self.start()
+        return self.start(urlsplit(self.url).port or 0 if same_port else 0)
 
     def close(self) -> None:
         """Ends whatever of it still lives, without asserting anything."""

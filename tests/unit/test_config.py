@@ -36,6 +36,7 @@ DEFAULTS = {
     "retention_interval_s": 60,
     "delete_wait_s": 10,
     "public_docs": True,
+    "playground": True,
     "drain_timeout_s": 10,
     "webhook_allow_http": False,
     "webhook_allow_hosts": [],

@@ -28,6 +28,7 @@ from unspool.api.history import History
 from unspool.api.media import Media
 from unspool.api.models import Catalog, Models
 from unspool.api.openapi import PER_MODEL, describe
+from unspool.api.playground import Playground
 from unspool.api.predictions import Predictions
 from unspool.api.responses import Answer, Headers, Json, Text, error_answer
 from unspool.api.stream import Viewers
@@ -201,6 +202,7 @@ class App:
             self._route("/health/ready", GET=self._ready),
             *([] if self._scrape is None else [self._route("/metrics", GET=self._metrics)]),
             *self._of_docs(Docs(auth, settings, self.describe)),
+            *(self._of_playground(Playground(settings)) if settings.playground else []),
             *self._of_models(Models(catalog, auth, settings)),
             *self._of_account(Account(spool, catalog, auth, settings)),
             *self._of_files(downloads, media),
@@ -245,6 +247,12 @@ class App:
             self._route("/openapi.json", GET=docs.openapi),
             self._route("/docs", GET=docs.page),
             self._route("/docs/{file}", GET=docs.file),
+        ]
+
+    def _of_playground(self, playground: Playground) -> list[Route]:
+        return [
+            self._route("/", GET=playground.page),
+            self._route("/playground/{path:path}", GET=playground.file),
         ]
 
     def _of_files(self, downloads: Downloads, media: Media) -> list[Route]:
