@@ -10,7 +10,7 @@ const uses = {
 };
 const sizes = {};
 for (const [use, contents] of Object.entries(uses)) {
-  const external = use.startsWith("unspool/react") ? ["react", "./client.js", "./stream.js"] : [];
+  const external = use.startsWith("unspool/react") ? ["react", "./client.js", "./stream.js", "./errors.js"] : [];
   const { outputFiles } = await build({
     stdin: { contents, resolveDir: new URL("..", import.meta.url).pathname, loader: "ts" },
     bundle: true,

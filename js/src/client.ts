@@ -1,6 +1,6 @@
 /** The client: every verb of the API. */
 
-import { type PredictionError, predictionError, StreamingNotSupported, UnknownModel } from "./errors.js";
+import { type PredictionError, predictionError, StillRunning, StreamingNotSupported, UnknownModel } from "./errors.js";
 import { apiUrl, ask, askData, type ClientOptions, encodePath, makeNet, type Net, post } from "./net.js";
 import { Stream } from "./stream.js";
 import type { Input, Json, Model, Outcome, Page, Prediction, PredictionEvent, ProgressEvent, Status } from "./types.js";
@@ -29,7 +29,7 @@ export interface SubmitOptions extends CallOptions {
 export interface RunOptions<T = Json> extends SubmitOptions {
   onEvent?: ((event: PredictionEvent<T>) => void) | undefined;
   onProgress?: ((event: ProgressEvent) => void) | undefined;
-  /** The prediction goes on when the time is over; the call throws a `TimeoutError`. */
+  /** The prediction goes on when the time is over; the call throws `StillRunning`. */
   timeoutMs?: number | undefined;
 }
 
@@ -90,17 +90,19 @@ export class Client {
    * @throws PredictionFailed, PredictionCancelled, PredictionTimedOut: with the `prediction`.
    */
   async run<T = Json>(model: string, input: Inputs = {}, options: RunOptions<T> = {}): Promise<Prediction<T>> {
-    return withTimeout(options, async (signal) => {
-      const idempotencyKey = options.idempotencyKey ?? newKey();
-      const again = { ...options, idempotencyKey, signal };
+    let stream: Stream<T> | undefined;
+    const work = async (signal: AbortSignal | undefined): Promise<Prediction<T>> => {
+      const again = { ...options, idempotencyKey: options.idempotencyKey ?? newKey(), signal };
       try {
-        return await this.#finish(this.stream<T>(model, input, again), options, signal);
+        stream = this.stream<T>(model, input, again);
+        return await this.#finish(stream, options, signal);
       } catch (error) {
         if (!(error instanceof StreamingNotSupported)) throw error;
-        const { id } = await this.submit(model, input, again);
-        return await this.#finish(this.follow<T>(id, { signal }), options, signal);
+        stream = this.follow<T>((await this.submit(model, input, again)).id, { signal });
+        return this.#finish(stream, options, signal);
       }
-    });
+    };
+    return withTimeout(options, () => stream?.id, work);
   }
 
   async #finish<T>(stream: Stream<T>, options: RunOptions<T>, signal: AbortSignal | undefined): Promise<Prediction<T>> {
@@ -130,10 +132,11 @@ export class Client {
     id: string,
     options: CallOptions & { timeoutMs?: number | undefined } = {},
   ): Promise<Prediction<T>> {
-    return withTimeout(options, async (signal) => {
+    const work = async (signal: AbortSignal | undefined): Promise<Prediction<T>> => {
       for await (const _ of this.follow(id, { signal }));
       return this.get<T>(id, { signal });
-    });
+    };
+    return withTimeout(options, () => id, work);
   }
 
   /**
@@ -270,12 +273,13 @@ function newKey(): string {
 
 async function withTimeout<T>(
   { signal, timeoutMs }: CallOptions & { timeoutMs?: number | undefined },
+  id: () => string | undefined,
   work: (signal: AbortSignal | undefined) => Promise<T>,
 ): Promise<T> {
   if (timeoutMs === undefined) return work(signal);
   const both = new AbortController();
   const abort = (): void => both.abort(signal?.reason);
-  const late = (): void => both.abort(new DOMException(`It took longer than ${timeoutMs / 1000} s.`, "TimeoutError"));
+  const late = (): void => both.abort(new StillRunning(timeoutMs, id()));
   const timer = setTimeout(late, timeoutMs);
   signal?.addEventListener("abort", abort);
   if (signal?.aborted) abort();

@@ -4,8 +4,10 @@
  * UnspoolError
  * ├── ApiError             an answer of the server; one class for each `error_code`
  * ├── ConnectionFailed     the server could not be reached, again and again
- * ├── Gap                  events were missing or unreadable, twice at the same place
- * ├── WebhookInvalid       a webhook that is not genuine, or too old
+ * ├── BadAnswer            something answered, but not as an Unspool server does
+ * │   └── Gap              events were missing or unreadable, twice at the same place
+ * ├── StillRunning         the time to wait is over; the prediction goes on
+ * ├── InvalidSignature     a webhook that did not come from the server, or is too old
  * └── PredictionError      the prediction that was waited for did not complete
  *     ├── PredictionFailed
  *     ├── PredictionCancelled
@@ -23,12 +25,27 @@ export class ConnectionFailed extends UnspoolError {
   override readonly name = "ConnectionFailed";
 }
 
-export class Gap extends UnspoolError {
+export class BadAnswer extends UnspoolError {
+  override readonly name: string = "BadAnswer";
+}
+
+export class Gap extends BadAnswer {
   override readonly name = "Gap";
 }
 
-export class WebhookInvalid extends UnspoolError {
-  override readonly name = "WebhookInvalid";
+export class InvalidSignature extends UnspoolError {
+  override readonly name = "InvalidSignature";
+}
+
+export class StillRunning extends UnspoolError {
+  override readonly name = "StillRunning";
+  /** Of the prediction, if it was known already: `client.wait(id)` waits again. */
+  readonly id: string | undefined;
+
+  constructor(timeoutMs: number, id: string | undefined) {
+    super(`The prediction has not ended within ${timeoutMs / 1000} s. It goes on.`);
+    this.id = id;
+  }
 }
 
 /** What an answer with an error says. */

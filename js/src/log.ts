@@ -2,7 +2,7 @@
  * Reads a prediction's log without any I/O: knows which event must come next, and what all of them so far add up to.
  */
 
-import type { Json, Outcome, PredictionEvent } from "./types.js";
+import type { CompleteEvent, ErrorEvent, Json, Outcome, PredictionEvent } from "./types.js";
 
 /** An event's place in its log: attempt, then n. */
 export type Place = readonly [attempt: number, n: number];
@@ -35,48 +35,51 @@ export const isTerminal = (event: PredictionEvent): boolean => event.type === "c
 /** What the events so far add up to. */
 export class Fold {
   /** Of the last event; null before the first. */
-  cursor: string | null = null;
-  attempt = 0;
+  cursor: string | null;
+  attempt: number;
   percentage = 0;
-  id: string | undefined;
+  /** The pieces of text of this attempt, joined. Of several outputs, the first. */
+  text = "";
   /** By index: text as far as it has come, or the last part of another kind. */
   outputs: Json[] = [];
   outcome: Outcome | undefined;
 
-  /** The text so far: that of the first output, if it is text. */
-  get text(): string {
-    const first = this.outputs[0];
-    return typeof first === "string" ? first : "";
+  /** @param after The last event that was seen before. */
+  constructor(after: string | null) {
+    this.cursor = after;
+    this.attempt = (after && place(after)?.[0]) || 0;
   }
 
   add(event: PredictionEvent): void {
     this.cursor = event.cursor;
-    if (event.attempt !== this.attempt) {
-      this.attempt = event.attempt;
-      if (event.type === "progress") this.outputs = [];
-    }
-    if (event.type === "progress") {
-      this.percentage = event.percentage;
-      this.id ??= event.id;
-    } else if (event.type === "output") {
-      this.#append(event.output, event.index ?? 0);
-    } else if (event.type !== "log") {
-      this.#end(event);
-    }
+    if (event.attempt !== this.attempt) this.#begin(event.attempt);
+    if (event.type === "progress") this.percentage = event.percentage;
+    else if (event.type === "output") this.#append(event.output, event.index ?? 0);
+    else if (event.type !== "log") this.#end(event);
+  }
+
+  /** What the attempt before has put out is void. */
+  #begin(attempt: number): void {
+    this.attempt = attempt;
+    this.percentage = 0;
+    this.text = "";
+    this.outputs = [];
   }
 
   #append(part: Json, index: number): void {
+    if (index === 0 && typeof part === "string") this.text += part;
     const before = this.outputs[index];
     this.outputs[index] = typeof part === "string" && typeof before === "string" ? before + part : part;
   }
 
-  #end(event: PredictionEvent & { type: "complete" | "error" }): void {
+  #end(event: CompleteEvent | ErrorEvent): void {
     // The fields of the outcome are those of the event: only what belongs to its place in the log is taken off.
     const { type, cursor, attempt, n, restarted, ...fields } = event;
-    this.id = event.id;
     if (event.type === "complete") {
       this.outputs = event.outputs;
       this.percentage = 100;
+      // Whoever joined in the middle has the whole text now.
+      if (typeof event.outputs[0] === "string") this.text = event.outputs[0];
     }
     this.outcome = { status: "completed", outputs: [], error: "", ...fields };
   }

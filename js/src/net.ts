@@ -2,7 +2,7 @@
  * HTTP with the patience that clients need: limits of time, tries again, errors as classes. Knows nothing of streams.
  */
 
-import { ApiError, apiError, ConnectionFailed, type ErrorAnswer } from "./errors.js";
+import { ApiError, apiError, BadAnswer, ConnectionFailed, type ErrorAnswer, Internal } from "./errors.js";
 
 /** How a client behaves. Everything has a default that works. */
 export interface ClientOptions {
@@ -162,9 +162,13 @@ function seconds(retryAfter: string | null): number | undefined {
 export function isPassing(error: unknown): error is Lost | ApiError {
   if (!(error instanceof ApiError)) return error instanceof Lost;
   return (
-    [408, 429, 502, 503, 504].includes(error.status) || (error.status === 409 && error.retry_after_s !== undefined)
+    [408, 425, 429, 500, 502, 503, 504].includes(error.status) ||
+    (error.status === 409 && error.retry_after_s !== undefined)
   );
 }
+
+/** A server that fails at a request fails at it again, as a rule. */
+const MAX_TRIES_OF_INTERNAL = 2;
 
 /** Decides, failure after failure, how long to wait before the next try, and when to give up. */
 export class Patience {
@@ -198,7 +202,7 @@ export class Patience {
    * @throws the error itself, or `ConnectionFailed`, where it is no use to go on.
    */
   async wait(error: unknown, signal: AbortSignal): Promise<void> {
-    if (!isPassing(error)) throw error;
+    if (!isPassing(error) || (error instanceof Internal && this.#tries >= MAX_TRIES_OF_INTERNAL)) throw error;
     const now = Date.now();
     this.#failingSince ??= now;
     const pauseMs = this.#pauseMs(error);
@@ -307,7 +311,7 @@ export async function askJson<T>(
   try {
     return JSON.parse(text);
   } catch {
-    throw new ConnectionFailed(`${url.origin} answers with something that is not JSON: is it an Unspool server?`);
+    throw new BadAnswer(`${url.origin} answers with something that is not JSON: is it an Unspool server?`);
   }
 }
 

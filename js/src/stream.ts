@@ -34,6 +34,7 @@ const SSE = { Accept: "text/event-stream" };
 const CLOSED = new Error("The stream was closed.");
 /** How long a network that held streams back is remembered. */
 const POLL_FOR_MS = 600_000;
+const MIN_POLL_WAIT_MS = 1_000;
 /** As slow as the server lets the body of a request come. */
 const MIN_BYTES_PER_MS = 10;
 
@@ -45,7 +46,7 @@ const MIN_BYTES_PER_MS = 10;
 export class Stream<T = Json> implements AsyncIterableIterator<PredictionEvent<T>> {
   readonly #net: Net;
   readonly #patience: Patience;
-  readonly #fold = new Fold();
+  readonly #fold: Fold;
   readonly #life = new AbortController();
   readonly #signal: AbortSignal | undefined;
   #submission: Submission | undefined;
@@ -57,6 +58,7 @@ export class Stream<T = Json> implements AsyncIterableIterator<PredictionEvent<T
   });
   #connection: Connection | undefined;
   #polling: boolean;
+  #pollWaitMs: number;
   /** Streams in a row that delivered nothing. */
   #barren = 0;
   #last: Place = [0, 0];
@@ -74,8 +76,10 @@ export class Stream<T = Json> implements AsyncIterableIterator<PredictionEvent<T
     this.#net = net;
     this.#patience = new Patience(net);
     this.#polling = net.pollUntil > Date.now();
+    this.#pollWaitMs = net.pollWaitMs;
+    this.#fold = new Fold(after ?? null);
     this.#lastCursor = after ?? "";
-    if (after) this.#last = place(after) ?? this.#last;
+    this.#last = place(this.#lastCursor) ?? this.#last;
     if (from instanceof URL) this.#setUrl(from);
     else this.#submission = from;
     this.#signal = signal;
@@ -101,7 +105,7 @@ export class Stream<T = Json> implements AsyncIterableIterator<PredictionEvent<T
     return this.#fold.percentage;
   }
 
-  /** The text of the first output so far. A new attempt empties it. */
+  /** The text so far; of several outputs, the first. A new attempt empties it. */
   get text(): string {
     return this.#fold.text;
   }
@@ -205,6 +209,8 @@ export class Stream<T = Json> implements AsyncIterableIterator<PredictionEvent<T
       if (error instanceof Gap) return this.#checkGap(error);
       if (connection && !connection.fruitful && ++this.#barren >= this.#net.streamsBeforePolling) this.#polling = true;
       this.#patience.retryMs = connection?.parser.retryMs ?? this.#patience.retryMs;
+      // What cuts streams may cut a long silence, too.
+      if (!connection && error instanceof Lost) this.#pollWaitMs = Math.max(this.#pollWaitMs / 2, MIN_POLL_WAIT_MS);
       await this.#patience.wait(error, this.#life.signal);
     } catch (final) {
       if (this.#life.signal.reason === CLOSED) return;
@@ -275,9 +281,8 @@ export class Stream<T = Json> implements AsyncIterableIterator<PredictionEvent<T
       this.#setUrl(this.#streamOf(id));
     }
     const url = this.#after(this.#sibling("events", true));
-    const { pollWaitMs, timeoutMs } = this.#net;
-    url.searchParams.set("wait", String(pollWaitMs / 1000));
-    const page = await limited(pollWaitMs + timeoutMs, signal, async (inner) => {
+    url.searchParams.set("wait", String(this.#pollWaitMs / 1000));
+    const page = await limited(this.#pollWaitMs + this.#net.timeoutMs, signal, async (inner) => {
       const response = await send(this.#net, url, {}, inner);
       return parsed(await lostUnless(inner, response.text())) as Events | undefined;
     });

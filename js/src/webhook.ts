@@ -1,6 +1,6 @@
 /** Webhooks: whether one is genuine. */
 
-import { WebhookInvalid } from "./errors.js";
+import { InvalidSignature } from "./errors.js";
 import type { Json, Prediction } from "./types.js";
 
 type HeaderBag = Headers | Record<string, string | readonly string[] | undefined>;
@@ -12,7 +12,7 @@ type HeaderBag = Headers | Record<string, string | readonly string[] | undefined
  * @param headers Of the request.
  * @param secret Yours, as `client.webhookSecret()` tells it.
  * @param toleranceS Webhooks that are older, or of a time to come, are refused; in seconds.
- * @throws WebhookInvalid
+ * @throws InvalidSignature
  */
 export async function verifyWebhook<T = Json>(
   body: string | BufferSource,
@@ -25,7 +25,7 @@ export async function verifyWebhook<T = Json>(
   const [version, signature = ""] = header(headers, "webhook-signature").split(",");
   const ageS = Math.abs(Date.now() / 1000 - Number(timestamp));
   if (!/^\d+$/.test(timestamp) || ageS > toleranceS)
-    throw new WebhookInvalid("The webhook's time is missing, or too far away.");
+    throw new InvalidSignature("The webhook's time is missing, or too far away.");
   const signed = concatenated(bytesOf(`${header(headers, "webhook-id")}.${timestamp}.`), bytes);
   const subtle = await webCrypto();
   const algorithm = { name: "HMAC", hash: "SHA-256" };
@@ -33,7 +33,7 @@ export async function verifyWebhook<T = Json>(
   const given = fromHex(signature);
   // `verify` compares in constant time.
   if (version !== "v3" || !given || !(await subtle.verify("HMAC", key, given, signed))) {
-    throw new WebhookInvalid("The webhook's signature is wrong.");
+    throw new InvalidSignature("The webhook's signature is wrong.");
   }
   return JSON.parse(new TextDecoder().decode(bytes));
 }
