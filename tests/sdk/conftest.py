@@ -72,12 +72,13 @@ def world(
     sdk_server: Server,
     proxy: FaultProxy,
     adapters: Callable[[str], Adapter],
+    client: str,
     tmp_path: Path,
     request: pytest.FixtureRequest,
 ) -> Iterator[World]:
-    """A place to play one scenario in, with the client that the test is parametrised with (`client`)."""
+    """A place to play one scenario in, with the client that the test's module says (`client`)."""
     gate = Gate(tmp_path / "gate")
-    adapter = adapters(request.getfixturevalue("client"))
+    adapter = adapters(client)
     failed = request.session.testsfailed
     try:
         yield World(sdk_server, proxy, adapter, gate)

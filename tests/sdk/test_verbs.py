@@ -108,7 +108,8 @@ def test_a_reader_that_leaves_cancels_if_it_said_so(connected: World):
     call = connected.adapter.call
     connected.watch(call("stream", model="sdk/words", inputs=inputs, options={"on_disconnect": "cancel"}, take=3))
     id = connected.seen.last["end"]["id"]
-    assert connected.direct.finished(id)["status"] == "cancelled"
+    direct = connected.direct
+    wait_until(lambda: direct.result(id)["status"] == "cancelled", "its last viewer's leaving was noticed", 30)
 
 
 def test_a_real_webhook_is_verified(connected: World, receiver: Receiver):

@@ -81,12 +81,14 @@ class World:
         self.seen = Seen()
         self.before = 0
         """How many predictions there were."""
-        self.notes: dict[str, Any] = {}
+        self._direct: dict[str, Client] = {}
 
     @property
     def direct(self) -> Client:
         """The server without the proxy."""
-        return self.server.client()
+        if self.server.url not in self._direct:
+            self._direct = {self.server.url: self.server.client()}
+        return self._direct[self.server.url]
 
     def predictions(self) -> int:
         """How many there are."""

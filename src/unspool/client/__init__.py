@@ -8,13 +8,13 @@ from unspool.client.errors import (
     BadAnswer,
     ConnectionFailed,
     Gap,
-    InvalidSignature,
     PredictionCancelled,
     PredictionError,
     PredictionFailed,
     PredictionTimedOut,
     SdkError,
     StillRunning,
+    WebhookInvalid,
 )
 from unspool.client.events import Complete, Error, Event, Log, Output, Progress
 from unspool.client.objects import Model, Page, Prediction
@@ -34,7 +34,6 @@ __all__ = [
     "Error",
     "Event",
     "Gap",
-    "InvalidSignature",
     "Log",
     "Model",
     "Output",
@@ -49,6 +48,7 @@ __all__ = [
     "SdkError",
     "StillRunning",
     "Stream",
+    "WebhookInvalid",
     "errors",
     "verify_webhook",
 ]

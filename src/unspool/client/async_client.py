@@ -472,4 +472,4 @@ def _options(
 
 
 def _until(timeout_s: float | None) -> dict[str, Any]:
-    return {} if timeout_s is None else {"deadline": monotonic() + timeout_s, "timeout_s": timeout_s}
+    return {} if timeout_s is None else {"deadline": monotonic() + timeout_s, "within_s": timeout_s}

@@ -11,7 +11,7 @@ import httpx
 
 from unspool.client.asks import Answer, Ask, prediction
 from unspool.client.async_http import NEVER_CONNECTED, AsyncHttp
-from unspool.client.concurrency import async_sleep
+from unspool.client.concurrency import async_chunks, async_hang_up, async_sleep
 from unspool.client.events import Event
 from unspool.client.follow import Follow
 from unspool.client.objects import Prediction
@@ -37,7 +37,7 @@ class AsyncStream(AsyncIterator[Event]):
         self._prepare = prepare
         self._follow: Follow | None = None
         self._events: AsyncGenerator[Event | None, None] | None = None
-        self._closed = False
+        self._line = _Line()
 
     # What is known by now
 
@@ -96,7 +96,7 @@ class AsyncStream(AsyncIterator[Event]):
             if self._follow is None:
                 self._follow = await self._prepare()
             self._follow.begin()
-            self._events = _events(self._http, self._follow)
+            self._events = _events(self._http, self._follow, self._line)
             await self._advance()
         return self
 
@@ -109,7 +109,7 @@ class AsyncStream(AsyncIterator[Event]):
         return self
 
     async def __anext__(self) -> Event:
-        if self._closed:
+        if self._line.closed:
             raise StopAsyncIteration
         await self.open()
         event = await self._advance()
@@ -134,10 +134,14 @@ class AsyncStream(AsyncIterator[Event]):
         await self._http.ask(Ask("POST", prediction(self.id, "cancel")))
 
     async def close(self) -> None:
-        """Closes the connection. The prediction goes on."""
-        self._closed = True
+        """Closes the connection, also from another task or thread than the one that reads. The prediction goes on."""
+        self._line.closed = True
         if self._events is not None:
-            await self._events.aclose()
+            try:
+                await self._events.aclose()
+            except (RuntimeError, ValueError):  # Somebody is reading.
+                if self._line.response is not None:
+                    await async_hang_up(self._line.response)
 
     async def __aenter__(self) -> AsyncStream:
         return await self.open()
@@ -148,25 +152,31 @@ class AsyncStream(AsyncIterator[Event]):
         await self.close()
 
 
-async def _events(http: AsyncHttp, follow: Follow) -> AsyncGenerator[Event | None, None]:
+class _Line:
+    """The connection of a stream, while there is one."""
+
+    def __init__(self) -> None:
+        self.response: httpx.Response | None = None
+        self.closed = False
+
+
+async def _events(http: AsyncHttp, follow: Follow, line: _Line) -> AsyncGenerator[Event | None, None]:
     """First None, at the first answer; then every event.
 
     It does not know the stream that it is for: so one that nobody refers to any more is freed at once, and closed.
     """
     opened = False
-    while (step := follow.next(monotonic())) is not None:
+    while not line.closed and (step := follow.next(monotonic())) is not None:
         if step.pause_s > 0:
             await async_sleep(step.pause_s)
-        response = None
         try:
-            response = await http.open(step.ask)
-            if follow.streams(
-                response.status_code, _header(response, "content-type"), _header(response, "x-prediction-id")
-            ):
+            line.response = response = await http.open(step.ask)
+            kind, id = _header(response, "content-type"), _header(response, "x-prediction-id")
+            if follow.streams(response.status_code, kind, id):
                 if not opened:
                     opened = True
                     yield None
-                async for chunk in response.aiter_bytes():
+                async for chunk in async_chunks(response, http.timing.first_event_timeout_s):
                     for event in follow.feed(chunk):
                         follow.seen.take(event)
                         yield event
@@ -187,8 +197,9 @@ async def _events(http: AsyncHttp, follow: Follow) -> AsyncGenerator[Event | Non
             follow.broken(monotonic(), error, connected=connected, reached=http.reached)
         finally:
             http.streams_held_back = http.streams_held_back or follow.held_back
-            if response is not None:
-                await response.aclose()
+            if line.response is not None:
+                await line.response.aclose()
+                line.response = None
 
 
 def _header(response: httpx.Response, name: str) -> str:

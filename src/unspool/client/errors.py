@@ -35,7 +35,7 @@ UnspoolError
     │   ├── PredictionCancelled
     │   └── PredictionTimedOut
     ├── StillRunning                 the time to wait is over; the prediction goes on
-    └── InvalidSignature             a webhook that did not come from the server, or is too old
+    └── WebhookInvalid               a webhook that did not come from the server, or is too old
 
 The classes below `ApiError` are called like those that the server raises (`unspool.errors`).
 """
@@ -282,7 +282,7 @@ class StillRunning(SdkError, TimeoutError):
         self.id = id
 
 
-class InvalidSignature(SdkError):
+class WebhookInvalid(SdkError):
     """A webhook that the server did not sign with one of these secrets, or not lately. Answer it with 401."""
 
 

@@ -15,6 +15,7 @@ from unspool.client.asks import Answer, Ask, Submit, data_of, error_of, not_ours
 from unspool.client.errors import (
     ApiError,
     BadAnswer,
+    BadCursor,
     ConnectionFailed,
     Gap,
     SdkError,
@@ -33,6 +34,8 @@ KEEP_ALIVE_S = 15.0
 POLL_SLACK_S = 15.0
 """So much later than it should may a held poll be answered."""
 MIN_POLL_WAIT_S = 1.0
+MAX_DENIALS = 5
+"""So often may a server not know a cursor that it gave out itself, before it is believed."""
 
 
 class Step(NamedTuple):
@@ -50,6 +53,7 @@ class Follow:
         token: of its stream's URL, instead of a key.
         after: the last event that was seen before.
         deadline: when to stop waiting, on the clock that `now` is told from.
+        within_s: how long that is in all.
         polling: begin with long polling.
         only_wait: the model need not stream: what counts is the end.
     """
@@ -63,7 +67,7 @@ class Follow:
         token: str | None = None,
         after: Cursor = START,
         deadline: float | None = None,
-        timeout_s: float = 0,
+        within_s: float = 0,
         polling: bool = False,
         only_wait: bool = False,
         dice: Callable[[], float] = random,
@@ -77,7 +81,7 @@ class Follow:
         self._submit = submit
         self._token = token
         self._deadline = deadline
-        self._timeout_s = timeout_s
+        self._within_s = within_s
         self._only_wait = only_wait
         self._reader = LogReader(after)
         self._patience = Patience(timing, timing.give_up_s, dice)
@@ -86,7 +90,10 @@ class Follow:
         self._barren = 0
         """Streams in a row that brought no event."""
         self._brought = False
+        self._received = False
+        """Its cursor is one that the server gave out."""
         self._problem_at: tuple[str, Cursor] | None = None
+        self._problems = 0
         self._nothing_more = False
         self._accepted: Prediction | None = None
 
@@ -119,8 +126,8 @@ class Follow:
 
     def _too_late(self) -> SdkError:
         if self.seen.id is None:
-            return ConnectionFailed(f"The submit was not answered within {self._timeout_s:g} s.")
-        return StillRunning(self.seen.id, self._timeout_s)
+            return ConnectionFailed(f"The submit was not answered within {self._within_s:g} s.")
+        return StillRunning(self.seen.id, self._within_s)
 
     def late(self, now: float) -> bool:
         """Whether an open stream has to be left, since it could not be ended in time."""
@@ -173,7 +180,7 @@ class Follow:
             self._patience.worked()
         events = self._reader.feed(chunk)
         if events and not self._brought:
-            self._brought = True
+            self._brought = self._received = True
             self._barren = 0
         return events
 
@@ -230,6 +237,7 @@ class Follow:
     def _page(self, answer: Answer) -> list[Event]:
         self._patience.worked()
         events = self._reader.page(answer.body)
+        self._received = self._received or bool(events)
         if self._reader.problem is not None:
             self._note_problem()
             self._pause_s = self._patience.soon()
@@ -240,6 +248,9 @@ class Follow:
     def _refused(self, error: ApiError | BadAnswer, now: float) -> None:
         if isinstance(error, StreamingNotSupported) and self._only_wait and not self.polling:
             self.polling = True
+            return
+        if isinstance(error, BadCursor) and self._received and self._note("bad_cursor") < MAX_DENIALS:
+            self._pause_s = self._patience.base_s
             return
         pause_s = self._patience.refused(now, error) if isinstance(error, ApiError) else None
         if pause_s is None:
@@ -283,18 +294,24 @@ class Follow:
             self.polling = True
 
     def _note_problem(self) -> None:
-        """A connection did not bring what follows. Another one may; the third time it is no accident."""
-        problem, last = self._reader.problem, self._reader.last
-        assert problem is not None
-        if self._problem_at != (problem, last):
-            self._problem_at = (problem, last)
-        elif problem == "gap":
-            raise Gap(f"The log of {self.seen.id} goes on after {last} with an event that does not follow, twice.")
-        elif self.polling or self._timing.follow_by == "stream":
-            raise BadAnswer(f"What the server sends after {last} of {self.seen.id} is no event, twice.")
-        else:
+        """A connection did not bring what follows. Another one may; twice at the same place is no accident."""
+        last, id = self._reader.last, self.seen.id
+        assert self._reader.problem is not None
+        again = self._note(self._reader.problem) > 1
+        if again and self._reader.problem == "gap":
+            raise Gap(f"The log of {id} goes on after {last} with an event that does not follow, twice.")
+        if again and (self.polling or self._timing.follow_by == "stream"):
+            raise BadAnswer(f"What the server sends after {last} of {id} is no event, twice.")
+        if again:
             self.polling = True
-            self._problem_at = None
+            self._problems = 0
+
+    def _note(self, problem: str) -> int:
+        """How often there was this problem at this place."""
+        at = (problem, self._reader.last)
+        self._problems = self._problems + 1 if at == self._problem_at else 1
+        self._problem_at = at
+        return self._problems
 
 
 def connection_failed(error: Exception) -> ConnectionFailed:

@@ -32,7 +32,9 @@ class Seen:
 
     @property
     def text(self) -> str:
-        """The pieces of text of this attempt so far, joined. Of several outputs, the first."""
+        """The text of this attempt so far. Of several outputs, the first."""
+        if self.prediction is not None and isinstance(self.prediction.output, str):
+            return self.prediction.output
         return "".join(part for part in self._parts.get(0, []) if isinstance(part, str))
 
     @property

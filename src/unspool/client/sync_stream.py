@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 
 from unspool.client.asks import Answer, Ask, prediction
-from unspool.client.concurrency import sleep
+from unspool.client.concurrency import chunks, hang_up, sleep
 from unspool.client.events import Event
 from unspool.client.follow import Follow
 from unspool.client.objects import Prediction
@@ -33,7 +33,7 @@ class Stream(Iterator[Event]):
         self._prepare = prepare
         self._follow: Follow | None = None
         self._events: Generator[Event | None, None] | None = None
-        self._closed = False
+        self._line = _Line()
 
     # What is known by now
 
@@ -92,7 +92,7 @@ class Stream(Iterator[Event]):
             if self._follow is None:
                 self._follow = self._prepare()
             self._follow.begin()
-            self._events = _events(self._http, self._follow)
+            self._events = _events(self._http, self._follow, self._line)
             self._advance()
         return self
 
@@ -100,7 +100,7 @@ class Stream(Iterator[Event]):
         return self
 
     def __next__(self) -> Event:
-        if self._closed:
+        if self._line.closed:
             raise StopIteration
         self.open()
         event = self._advance()
@@ -125,10 +125,14 @@ class Stream(Iterator[Event]):
         self._http.ask(Ask("POST", prediction(self.id, "cancel")))
 
     def close(self) -> None:
-        """Closes the connection. The prediction goes on."""
-        self._closed = True
+        """Closes the connection, also from another task or thread than the one that reads. The prediction goes on."""
+        self._line.closed = True
         if self._events is not None:
-            self._events.close()
+            try:
+                self._events.close()
+            except (RuntimeError, ValueError):  # Somebody is reading.
+                if self._line.response is not None:
+                    hang_up(self._line.response)
 
     def __enter__(self) -> Stream:
         return self.open()
@@ -139,25 +143,31 @@ class Stream(Iterator[Event]):
         self.close()
 
 
-def _events(http: Http, follow: Follow) -> Generator[Event | None, None]:
+class _Line:
+    """The connection of a stream, while there is one."""
+
+    def __init__(self) -> None:
+        self.response: httpx.Response | None = None
+        self.closed = False
+
+
+def _events(http: Http, follow: Follow, line: _Line) -> Generator[Event | None, None]:
     """First None, at the first answer; then every event.
 
     It does not know the stream that it is for: so one that nobody refers to any more is freed at once, and closed.
     """
     opened = False
-    while (step := follow.next(monotonic())) is not None:
+    while not line.closed and (step := follow.next(monotonic())) is not None:
         if step.pause_s > 0:
             sleep(step.pause_s)
-        response = None
         try:
-            response = http.open(step.ask)
-            if follow.streams(
-                response.status_code, _header(response, "content-type"), _header(response, "x-prediction-id")
-            ):
+            line.response = response = http.open(step.ask)
+            kind, id = _header(response, "content-type"), _header(response, "x-prediction-id")
+            if follow.streams(response.status_code, kind, id):
                 if not opened:
                     opened = True
                     yield None
-                for chunk in response.iter_bytes():
+                for chunk in chunks(response, http.timing.first_event_timeout_s):
                     for event in follow.feed(chunk):
                         follow.seen.take(event)
                         yield event
@@ -178,8 +188,9 @@ def _events(http: Http, follow: Follow) -> Generator[Event | None, None]:
             follow.broken(monotonic(), error, connected=connected, reached=http.reached)
         finally:
             http.streams_held_back = http.streams_held_back or follow.held_back
-            if response is not None:
-                response.close()
+            if line.response is not None:
+                line.response.close()
+                line.response = None
 
 
 def _header(response: httpx.Response, name: str) -> str:
