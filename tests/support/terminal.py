@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -145,3 +145,7 @@ class Terminal:
         self.written += data
         self._stream.feed(data)
         return True
+
+
+OpenTerminal = Callable[..., Terminal]
+"""Opens one with the arguments of `Terminal`; it is closed after the test."""

@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
 class Showing:
     """How a prediction is shown, where its outputs go, and what Ctrl-C does."""
 
-    output: Path | None = None
+    output: str | None = None
     open: bool = False
     logs: bool = False
     quiet: bool = False
@@ -87,19 +86,35 @@ def watch(client: Client, open: Callable[[], Stream], showing: Showing) -> None:
     view = _view(words, showing)
     try:
         end = _until_end(client, watching, view, showing)
-    except KeyboardInterrupt:
-        view.close()
-        _left(watching)
+        view.pause()
+        if end is not None and end.type == "complete":
+            _write_outputs(client, end, words, showing)
+        else:
+            words.break_line()
+    except BaseException as error:
+        view.pause()
+        words.break_line()
+        if isinstance(error, KeyboardInterrupt):
+            _left(watching)
+        raise
     finally:
         view.close()
-    if watching.stream is None:
-        raise typer.Exit(ExitCode.ERROR)
     if end is None:  # there was nothing after its cursor
-        _exit(watching.stream.prediction.status if watching.stream.prediction else "")
-    elif end.type == "complete":
-        _complete(client, end, words, showing)
+        status = client.get(watching.stream.id).status if watching.stream else ""
     else:
-        _error(end, showing)
+        status = "completed" if end.type == "complete" else end.status
+        if not showing.as_json:
+            _tell(end, showing)
+    code = OF_STATUS.get(status, ExitCode.ERROR)
+    if code is not ExitCode.COMPLETED:
+        raise typer.Exit(code)
+
+
+def _tell(end: Complete | Error, showing: Showing) -> None:
+    if end.type == "error":
+        err().print(f"{end.status}: {harmless(end.error)}", style="red", markup=False)
+    elif not showing.quiet:
+        err().print(_summary(end), style="green", markup=False)
 
 
 def _view(words: Words, showing: Showing) -> View:
@@ -170,14 +185,13 @@ def _left(watching: Watching) -> NoReturn:
 # The end
 
 
-def _complete(client: Client, end: Complete, words: Words, showing: Showing) -> None:
+def _write_outputs(client: Client, end: Complete, words: Words, showing: Showing) -> None:
+    """Saves files and writes everything else."""
     saver = Saver(showing.output, lambda: _file_name(client, end.id), client.url)
     if not showing.as_json or showing.output is not None:
         lines = [_saved(saver, output, showing) for output in end.outputs]
     if not showing.as_json:
         words.finish(end.outputs, lines)
-        if not showing.quiet:
-            err().print(_summary(end), style="green" if sys.stderr.isatty() else "", markup=False)
     if showing.open:
         for path in saver.saved:
             typer.launch(str(path))
@@ -202,15 +216,3 @@ def _summary(end: Complete) -> str:
         f", {count:g} {one_line(name)}" for name, count in end.usage.items() if isinstance(count, int | float)
     )
     return f"completed{took}{used}"
-
-
-def _error(end: Error, showing: Showing) -> None:
-    if not showing.as_json:
-        err().print(f"{end.status}: {harmless(end.error)}", style="red", markup=False)
-    _exit(end.status)
-
-
-def _exit(status: str) -> None:
-    code = OF_STATUS.get(status, ExitCode.ERROR)
-    if code is not ExitCode.COMPLETED:
-        raise typer.Exit(code)

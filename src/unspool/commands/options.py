@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -35,10 +34,11 @@ PredictionId = Annotated[
     str, typer.Argument(metavar="ID", help="The prediction's id.", autocompletion=completion.prediction_ids)
 ]
 Output = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--output",
         "-o",
+        metavar="PATH",
         help="Where to save the outputs: a file, or a folder. `-` writes a file's bytes to stdout. Without it, files"
         " are saved in the current folder and text is not saved.",
     ),

@@ -16,7 +16,7 @@ from unspool.commands.exits import ExitCode, fail
 CHUNK_BYTES = 1 << 20
 TIMEOUT_S = 60.0
 TRIES = 3
-STDOUT = Path("-")
+STDOUT = "-"
 
 _URL = re.compile(r"https?://\S+", re.IGNORECASE)
 _KINDS = ("image/", "video/", "audio/", "model/", "application/")
@@ -31,7 +31,7 @@ class Saver:
         base_url: the server as this client reaches it, tried where the URL of one of its files leads nowhere.
     """
 
-    def __init__(self, where: Path | None, name: Callable[[], str], base_url: str) -> None:
+    def __init__(self, where: str | None, name: Callable[[], str], base_url: str) -> None:
         self.saved: list[Path] = []
         self._where = where
         self._name = name
@@ -75,9 +75,9 @@ class Saver:
 
     def _path(self, suffix: str) -> Path:
         number = f"-{len(self.saved) + 1}" if self.saved else ""
-        where = self._where
-        if where is None or where.is_dir() or str(where).endswith(os.sep):
-            return (where or Path()) / f"{self._name()}{number}{suffix}"
+        where = Path(self._where or "")
+        if where.is_dir() or (self._where or "").endswith(os.sep):
+            return where / f"{self._name()}{number}{suffix}"
         return where.with_name(f"{where.stem}{number}{where.suffix}")
 
     def _fetch(self, url: str, file: BinaryIO) -> None:

@@ -83,7 +83,7 @@ class View(Protocol):
         """Something else is written to the terminal now."""
 
     def close(self) -> None:
-        """No more events come."""
+        """No more events come, and all words are written."""
 
 
 class JsonView:
@@ -171,9 +171,8 @@ class LiveView(PlainView):
             self._live = None
 
     def close(self) -> None:
-        """Takes the line that moves away for good, and ends a line of words."""
+        """Takes the line that moves away for good, and says what was held back."""
         self.pause()
-        self._words.end_line()
         self._say_held()
 
     def _resume(self) -> None:

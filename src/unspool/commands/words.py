@@ -98,10 +98,10 @@ class Words:
         if not last or self._terminal:
             self._end_line()
 
-    def end_line(self) -> None:
-        """Before something else is written to a terminal."""
-        if self._terminal:
-            self._end_line()
+    def break_line(self) -> None:
+        """Something else is about to be written to a terminal, and no more words come."""
+        if self.within_line:
+            sys.stdout.write("\n")
             sys.stdout.flush()
 
     def _end_line(self) -> None:
