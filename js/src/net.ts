@@ -6,7 +6,7 @@ import { ApiError, apiError, BadAnswer, ConnectionFailed, type ErrorAnswer, Inte
 
 /** How a client behaves. Everything has a default that works. */
 export interface ClientOptions {
-  /** Of the server; default is `UNSPOOL_URL` of the environment, or http://127.0.0.1:8080. */
+  /** Of the server; in a page, "/" is the one that it came from. Default is `UNSPOOL_URL` of the environment, or http://127.0.0.1:8080. */
   url?: string | undefined;
   /** Default is `UNSPOOL_API_KEY` of the environment. */
   apiKey?: string | undefined;
@@ -46,7 +46,7 @@ export type Net = Pick<ClientOptions, Unset> & {
 
 export function makeNet(options: ClientOptions): Net {
   const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
-  return {
+  const net = {
     url: environment("UNSPOOL_URL") ?? "http://127.0.0.1:8080",
     apiKey: environment("UNSPOOL_API_KEY"),
     headers: {},
@@ -63,6 +63,20 @@ export function makeNet(options: ClientOptions): Net {
     pollUntil: 0,
     ...given,
   } as Net;
+  net.url = absolute(net.url);
+  if (/[^!-~]/.test(net.apiKey ?? "")) throw new TypeError("apiKey must be visible ASCII characters without spaces.");
+  return net;
+}
+
+/** A page may name its own server as "/". */
+function absolute(url: string): string {
+  try {
+    const { href, protocol } = new URL(url, (globalThis.location as Location | undefined)?.href);
+    if (/^https?:$/.test(protocol)) return href.replace(/\/+$/, "");
+  } catch {
+    // It is told below.
+  }
+  throw new TypeError(`url must be like "http://127.0.0.1:8080", not "${url}".`);
 }
 
 function environment(name: string): string | undefined {
@@ -76,7 +90,7 @@ function environment(name: string): string | undefined {
 
 /** The URL of a path below `/api/v3`; parameters without a value are left out. */
 export function apiUrl(net: Net, path: string, query: Record<string, string | number | boolean | undefined> = {}): URL {
-  const url = new URL(`${net.url.replace(/\/+$/, "")}/api/v3/${path}`);
+  const url = new URL(`${net.url}/api/v3/${path}`);
   for (const [name, value] of Object.entries(query)) {
     if (value !== undefined) url.searchParams.set(name, String(value));
   }

@@ -207,7 +207,7 @@ export class Stream<T = Json> implements AsyncIterableIterator<PredictionEvent<T
     try {
       this.#life.signal.throwIfAborted();
       if (error instanceof Gap) return this.#checkGap(error);
-      if (connection && !connection.fruitful && ++this.#barren >= this.#net.streamsBeforePolling) this.#polling = true;
+      if (connection?.barren && ++this.#barren >= this.#net.streamsBeforePolling) this.#polling = true;
       this.#patience.retryMs = connection?.parser.retryMs ?? this.#patience.retryMs;
       // What cuts streams may cut a long silence, too.
       if (!connection && error instanceof Lost) this.#pollWaitMs = Math.max(this.#pollWaitMs / 2, MIN_POLL_WAIT_MS);
@@ -364,10 +364,16 @@ class Connection {
   reader: ReadableStreamDefaultReader<Uint8Array> | undefined;
   readonly #controller = new AbortController();
   #silent = true;
+  #late = false;
   #heardAt = Date.now();
 
   get signal(): AbortSignal {
     return this.#controller.signal;
+  }
+
+  /** It came to be, as far as can be told, and brought nothing: something in between may hold streams back. */
+  get barren(): boolean {
+    return !this.fruitful && (this.#late || this.reader !== undefined);
   }
 
   abort(reason: unknown): void {
@@ -382,7 +388,11 @@ class Connection {
   }
 
   async within<T>(ms: number, work: () => Promise<T>): Promise<T> {
-    const timer = setTimeout(() => this.abort(new Lost(`silence for ${ms / 1000} s`)), ms);
+    const late = (): void => {
+      this.#late = true;
+      this.abort(new Lost(`silence for ${ms / 1000} s`));
+    };
+    const timer = setTimeout(late, ms);
     try {
       return await work();
     } finally {

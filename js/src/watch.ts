@@ -107,7 +107,8 @@ export class Watch<T> {
     const { queue_position, stage, step, steps, eta_seconds, preview } = this.#progress;
     const said = { queue_position, stage, step, steps, eta_seconds, preview };
     const known = Object.fromEntries(Object.entries(said).filter(([, value]) => value !== undefined));
-    const failure = prediction && prediction.status !== "completed" ? predictionError(prediction as Outcome) : undefined;
+    const failure =
+      prediction && prediction.status !== "completed" ? predictionError(prediction as Outcome) : undefined;
     this.#show({
       ...known,
       id,
