@@ -130,7 +130,7 @@ def visit(browser: Browser, request: pytest.FixtureRequest, tmp_path: Path) -> I
         )
         context.set_default_timeout(DEADLINE_MS)
         context.grant_permissions(["clipboard-read", "clipboard-write"])
-        context.tracing.start(snapshots=True)
+        context.tracing.start()
         url = url or server.url
         witness = Witness(context, urlsplit(url).netloc)
         made.append((context, witness))

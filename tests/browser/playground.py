@@ -11,6 +11,9 @@ from playwright.sync_api import FilePayload, Locator, Page, expect
 
 PREDICTION = re.compile(r"#/predictions/([^/?&]+)")
 
+PURIFYING = (r"purify\.es\.mjs", r"forbids (script-src-attr|style-src-elem): inline")
+"""What the browser says of markup in the inert document in which it is purified, before it is shown anywhere."""
+
 
 class Playground:
     """One tab."""
@@ -66,14 +69,14 @@ class Playground:
 
     def choose(self, model: str) -> Playground:
         self.link_to(model).click()
-        expect(self.page.get_by_role("heading", name=model)).to_be_visible()
+        expect(self.page.get_by_role("heading", name=model, level=1)).to_be_visible()
         return self
 
     def link_to(self, model: str) -> Locator:
-        return self.models.get_by_role("link", name=re.compile(rf"^{re.escape(model)}\b"))
+        return self.models.get_by_role("link").filter(has=self.page.get_by_text(model, exact=True))
 
     def field(self, name: str) -> Locator:
-        return self.form.get_by_label(re.compile(rf"^{re.escape(name)}\b")).first
+        return self.form.get_by_label(name, exact=True)
 
     def fill(self, **inputs: Any) -> Playground:
         for name, value in inputs.items():
@@ -119,7 +122,7 @@ class Playground:
     @property
     def text(self) -> str:
         """All of the output, as it is now."""
-        return self.output.inner_text()
+        return self.output.text_content() or ""
 
     def opened(self, name: str) -> Locator:
         """A part that can be folded, unfolded."""

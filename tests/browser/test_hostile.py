@@ -11,13 +11,13 @@ from playwright.sync_api import expect
 
 from support.server import Server
 
-from .playground import Playground
+from .playground import PURIFYING, Playground
 
 MARKUP = "<img src=x onerror=\"window.ran='img'\"><script>window.ran='script'</script><b>bold</b>"
 """As in `tests/models/playground.py`."""
 FOUND = """() => ({
   ran: window.ran ?? null,
-  links: [...document.links].map((a) => a.protocol).filter((p) => !["http:", "https:"].includes(p)),
+  links: [...document.links].filter((a) => !a.download).map((a) => a.protocol).filter((p) => !/^https?:$/.test(p)),
   inline: [...document.scripts].filter((script) => !script.src).length,
   images: document.querySelectorAll('img[src="x"], img[onerror], svg[onload]').length,
   frames: document.querySelectorAll("iframe, object, embed").length,
@@ -31,12 +31,14 @@ def found(playground: Playground) -> Any:
 
 
 def test_a_readme_with_markup_shows_it_as_text_or_not_at_all(playground: Playground) -> None:
+    playground.expects(*PURIFYING)
     playground.choose("page/hostile")
     expect(playground.readme).to_contain_text("Read this")
     assert found(playground) == NOTHING
 
 
 def test_outputs_logs_and_stages_with_markup_are_shown_as_text(playground: Playground) -> None:
+    playground.expects(*PURIFYING)
     playground.choose("page/hostile")
     playground.press("Try an example")
     playground.run().shows("completed").says(MARKUP)
