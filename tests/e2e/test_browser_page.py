@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from support.pages import blocks
-from support.reader import Reader
+from support.reader import Reader, install_node_modules
 from support.services import missing, program
 
 PAGE = Path(__file__).parents[2] / "docs" / "browsers.md"
@@ -32,6 +32,7 @@ def test_a_page_without_a_key_watches_what_its_backend_has_submitted(reader: Rea
         missing("playwright", "Install it: pip install playwright")
     from playwright.sync_api import expect, sync_playwright
 
+    install_node_modules(reader.folder)
     reader.read(blocks(PAGE))
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])

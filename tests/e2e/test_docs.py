@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from support.pages import blocks, excerpts, holds, untested
-from support.reader import Reader
-from support.services import folder as installed
+from support.reader import Reader, install_node_modules
 from support.services import program
 from unspool.config import Settings
 
@@ -36,8 +35,7 @@ PAGES = [
     "docs/notebooks.md",
     "docs/behind-a-proxy.md",
 ]
-NODE_MODULES = Path(__file__).parent / "js" / "node_modules"
-"""What JavaScript programs of the pages import."""
+
 FOLLOWED_ELSEWHERE = {
     "docs/browsers.md": "tests/e2e/test_browser_page.py",
     "docs/clients.md": "tests/clients/test_page.py",
@@ -48,6 +46,7 @@ ONLY_READ = {
     "$ python3 -m venv": "an installation takes minutes; .ci/run makes one",
     '$ pip install "unspool[diffusers]"': "an installation of gigabytes; scripts/install makes one for the tests",
     '$ pip install "unspool[otel]"': "an installation; tests/ops/test_traces.py sets the same variable",
+    "$ unspool demo": "begins as the README does, which is followed",
     "$ sqlite3 unspool-data/unspool.db": "not installed everywhere; tests/ops/test_backup.py makes the same copy",
     "import replicate": "how a program was before; it would call another service",
     "import fal_client": "how a program was before; it would call another service",
@@ -61,7 +60,6 @@ DEADLINE_S = 90
 def reader(tmp_path: Path) -> Iterator[Reader]:
     folder = tmp_path / "reader"
     folder.mkdir()
-    (folder / "node_modules").symlink_to(NODE_MODULES)
     reader = Reader(folder, [Path(sys.executable).parent])
     yield reader
     reader.close()
@@ -74,8 +72,7 @@ def test_whoever_follows_a_page_sees_what_it_says(page: str, reader: Reader) -> 
         program("caddy", "On Debian and Ubuntu: apt-get install caddy")
     read = blocks(ROOT / page)
     if any(block.argument.endswith(".mjs") for block in read):
-        program("node", "Install Node.js.")
-        installed(NODE_MODULES, "Run scripts/install.")
+        install_node_modules(reader.folder)
     reader.read(read)
 
 

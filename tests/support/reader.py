@@ -17,12 +17,29 @@ from typing import NamedTuple
 from support.pages import Block, commands, matches
 from support.receiver import free_port
 from support.server import KEY, Server
+from support.services import folder as installed
 from support.services import program
 from support.waiting import wait_until
 
 DEADLINE_S = 150
 
 _FOREIGN = ("XDG_", "WAVESPEED_", "FORCE_COLOR")
+
+
+_ROOT = Path(__file__).parents[2]
+_NODE_MODULES = _ROOT / "tests" / "e2e" / "js" / "node_modules"
+_JS_SDK = _ROOT / "src" / "unspool" / "playground" / "unspool.js"
+
+
+def install_node_modules(folder: Path) -> None:
+    """What JavaScript programs of the pages import: Express, and this project's own SDK, as it is bundled."""
+    program("node", "Install Node.js.")
+    modules = folder / "node_modules"
+    sdk = modules / "unspool"
+    sdk.mkdir(parents=True)
+    (modules / "express").symlink_to(installed(_NODE_MODULES, "Run scripts/install.") / "express")
+    (sdk / "package.json").write_text('{"name": "unspool", "type": "module", "exports": "./index.js"}')
+    (sdk / "index.js").write_bytes(_JS_SDK.read_bytes())
 
 
 class Started(NamedTuple):
