@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -9,15 +10,19 @@ import sys
 import tomllib
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from html.parser import HTMLParser
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 from urllib.parse import unquote, urldefrag, urlsplit
 
 import pytest
 from markdown_it import MarkdownIt
 
-from support.services import program
+from support.services import missing, program
 
 ROOT = Path(__file__).parents[2]
 DEADLINE_S = 120
@@ -68,6 +73,23 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def pages(site: Path) -> dict[Path, Page]:
     return {file: Page(file.read_text(encoding="utf-8"), article=True) for file in sorted(site.rglob("*.html"))}
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The site as any server of files would have it."""
+    handler = partial(Quiet, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
 
 
 def written(file: str) -> Path:
@@ -134,6 +156,28 @@ def test_the_site_loads_nothing_from_other_hosts(site: Path, pages: dict[Path, P
     assert [found for style in styles for found in elsewhere.findall(style)] == []
     # The theme's script would fetch the renderer of such diagrams from a public host as soon as a page has one.
     assert [page.name for page in pages if 'class="mermaid"' in page.read_text(encoding="utf-8")] == []
+
+
+def test_a_reader_finds_words_and_no_other_host_hears_of_it(site: Path) -> None:
+    chromium = program("chromium", "On Debian and Ubuntu: apt-get install chromium")
+    if importlib.util.find_spec("playwright") is None:
+        missing("playwright", "Install it: pip install playwright")
+    from playwright.sync_api import expect, sync_playwright
+
+    with served(site) as url, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        try:
+            page = browser.new_page()
+            asked: set[str] = set()
+            page.on("request", lambda request: asked.add(urlsplit(request.url).netloc))
+            page.goto(f"{url}/docs/architecture.html", wait_until="networkidle")
+            page.keyboard.press("Control+k")
+            page.locator("input:focus").fill("idempotency", timeout=DEADLINE_S * 1000)
+            found = page.get_by_text("The wire protocol").last
+            expect(found).to_be_visible(timeout=DEADLINE_S * 1000)
+            assert asked == {urlsplit(url).netloc}
+        finally:
+            browser.close()
 
 
 def test_every_page_is_in_the_navigation_and_every_entry_is_a_page() -> None:
