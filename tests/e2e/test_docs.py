@@ -43,6 +43,9 @@ FOLLOWED_ELSEWHERE = {
 }
 ONLY_READ = {
     "$ export UNSPOOL_API_KEY=...": "the key that the server has printed; the tests' servers have one that is known",
+    "$ export UNSPOOL_URL=": "a server that the reader has",
+    "unspool doctor https://unspool.example.com": "the same; the page goes on with a server of its own",
+    "UNSPOOL_WEBHOOK_ALLOW_HTTP=1 UNSPOOL_WEBHOOK_ALLOW_HOSTS=": "docs/webhook-receivers.md starts a server like this",
     "$ python3 -m venv": "an installation takes minutes; .ci/run makes one",
     '$ pip install "unspool[diffusers]"': "an installation of gigabytes; scripts/install makes one for the tests",
     '$ pip install "unspool[otel]"': "an installation; tests/ops/test_traces.py sets the same variable",
