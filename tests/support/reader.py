@@ -116,7 +116,7 @@ class Reader:
         name, *arguments = words
         assert name == "unspool", f"line {block.line}: this is not a server: {command.text}"
         self.server = Server(None, self.folder / "unspool-data", settings, arguments=arguments, folder=self.folder)
-        self.server.start().wait_until_ready()
+        self.server.start().wait_until_ready(DEADLINE_S)
 
     def _start(self, block: Block) -> None:
         (command,) = commands(block)
