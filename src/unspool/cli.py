@@ -192,7 +192,7 @@ def _fail(message: str) -> None:
 def main() -> None:
     """The `unspool` command."""
     os.environ.setdefault("PYTHONUNBUFFERED", "1")
-    app()
+    app(prog_name="unspool")
 
 
 if __name__ == "__main__":

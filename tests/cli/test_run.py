@@ -239,6 +239,14 @@ def test_a_prediction_is_submitted_once_however_often_with_one_key(server: Serve
     assert lines(unspool(server, "run", "say/words", "-d", "--json").out)[0].keys() == {"id", "status"}
 
 
+def test_whoever_has_a_link_to_the_stream_follows_without_a_key(server: Server, tmp_path: Path) -> None:
+    link = server.client().submit("make/files", names=["a.png"], text="and words")["urls"]["stream"]
+    done = unspool(None, "follow", link, "--output", "made/", cwd=tmp_path)
+    assert done.code == 0, done
+    path, words = done.out.split("\n")
+    assert (words, (tmp_path / path).read_text()) == ("and words", "a.png")
+
+
 def test_following_survives_a_server_that_is_killed_and_started_again(make_server: MakeServer, gate: Gate) -> None:
     server = make_server("words.py")
     proxy = FaultProxy(lambda: server.url)  # only for an address that stays

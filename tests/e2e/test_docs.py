@@ -21,6 +21,7 @@ ALL = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md")), ROOT /
 PAGES = [
     "README.md",
     "docs/tutorial.md",
+    "docs/cli.md",
     "docs/keys-and-limits.md",
     "docs/batching.md",
     "docs/diffusers.md",

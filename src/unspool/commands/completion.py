@@ -24,7 +24,7 @@ MAX_PREDICTIONS = 30
 def model_ids(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
     """The models, each with the first line of what its author says."""
     with suppress(Exception), _client(ctx) as client:
-        return [(m.id, _first_line(m.description)) for m in client.models() if m.id.startswith(incomplete)]
+        return [(m.id, first_line(m.description)) for m in client.models() if m.id.startswith(incomplete)]
     return []
 
 
@@ -45,7 +45,7 @@ def input_names(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
         fields: dict[str, Any] = schema.get("properties", {})
         name, equals, _ = incomplete.partition("=")
         if not equals:
-            found = [(f"{key}=", _first_line(field.get("description", ""))) for key, field in fields.items()]
+            found = [(f"{key}=", first_line(field.get("description", ""))) for key, field in fields.items()]
         else:
             kinds = alternatives(fields.get(name, {}), schema)
             found = [(f"{name}={value}", "") for kind in kinds for value in _values(kind)]
@@ -66,5 +66,7 @@ def _client(ctx: typer.Context) -> Iterator[Client]:
         yield client
 
 
-def _first_line(text: str) -> str:
-    return text.strip().partition("\n")[0]
+def first_line(markdown: str) -> str:
+    """The first line of prose, or the title if there is none."""
+    lines = [line.strip() for line in markdown.splitlines() if line.strip()]
+    return next((line for line in lines if line[0] not in "#<![|"), lines[0].lstrip("# ") if lines else "")

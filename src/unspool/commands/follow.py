@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from urllib.parse import urlsplit
 
 import typer
 
@@ -65,10 +66,14 @@ def follow(
 ) -> None:
     """Follows a prediction from its beginning until it ends, whether it waits, runs or has ended.
 
+    In place of its id, the `urls.stream` of a prediction will do; that needs no key.
     A stream that is cut is taken up again where it was. The exit code says how the prediction ended.
     """
     showing = Showing(output, open, logs, quiet, final, as_json, on_interrupt, midway=after is not None)
-    if "://" not in id:
+    if "://" in id:
+        parts = urlsplit(id)
+        url = url or f"{parts.scheme}://{parts.netloc}"
+    else:
         with told(), connect(url, api_key) as client:
             client.get(id)  # says at once if there is no server, or no such prediction
     with told(), connect(url, api_key, patient=True) as client:
@@ -206,13 +211,21 @@ def _saved(saver: Saver, output: Any, showing: Showing) -> str | None:
 
 
 def _file_name(client: Client, id: str) -> str:
-    return f"{client.get(id).model.rpartition('/')[2]}-{id[:8]}"
+    from unspool.client import SdkError
+
+    try:
+        model = client.get(id).model.rpartition("/")[2]
+    except SdkError:  # whoever was given a link to watch has no key to ask with
+        model = "output"
+    return f"{model}-{id[:8]}"
 
 
 def _summary(end: Complete) -> str:
     took_ms = end.timings.get("inference")
     took = f" in {took_ms / 1000:.1f} s" if isinstance(took_ms, int | float) else ""
-    used = "".join(
-        f", {count:g} {one_line(name)}" for name, count in end.usage.items() if isinstance(count, int | float)
-    )
+    used = "".join(f", {_number(count)} {one_line(name).replace('_', ' ')}" for name, count in end.usage.items())
     return f"completed{took}{used}"
+
+
+def _number(value: Any) -> str:
+    return f"{round(value, 2):,}" if isinstance(value, int | float) else one_line(str(value))

@@ -19,11 +19,11 @@ class LateGroup(TyperGroup):
 
     def __init__(self, name: str, help: str, load: Callable[[], typer.Typer], **attrs: Any) -> None:
         super().__init__(name=name, help=help, **attrs)
-        self._load = load
+        self.load = load
 
     def make_context(self, *args: Any, **extra: Any) -> Any:
         """The context of the group itself: from here on it is the one that acts."""
-        return get_group(self._load()).make_context(*args, **extra)
+        return get_group(self.load()).make_context(*args, **extra)
 
 
 class LateEpilog(TyperCommand):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 
+from unspool.commands.completion import first_line
 from unspool.commands.connection import connect
 from unspool.commands.exits import told
 from unspool.commands.options import ApiKey, AsJson, ModelId, Url
 from unspool.commands.predictions import plain, plain_table
-from unspool.commands.terminal import one_line, out, print_json
+from unspool.commands.terminal import one_line, out, print_json, print_table
 
 BADGES = {"output": "green", "progress": "cyan", "log": "yellow"}
 
@@ -24,9 +25,9 @@ def models(as_json: AsJson = False, url: Url = None, api_key: ApiKey = None) -> 
         table = plain_table("MODEL", "STREAMS", "TYPE", "ABOUT")
         for model in found:
             badges = " ".join(f"[{BADGES.get(name, 'dim')}]{name}[/]" for name in model.streams) or "[dim]-[/]"
-            about = one_line(model.description.strip().partition("\n")[0])
+            about = one_line(first_line(model.description))
             table.add_row(model.id, badges, model.type, about.replace("[", "\\["))
-        out().print(table)
+        print_table(table)
 
 
 def readme(model: ModelId, url: Url = None, api_key: ApiKey = None) -> None:

@@ -20,7 +20,9 @@ class OnInterrupt(StrEnum):
 
 Url = Annotated[
     str | None,
-    typer.Option(help="The server [default: $UNSPOOL_URL or http://127.0.0.1:8080].", show_default=False),
+    typer.Option(
+        metavar="URL", help="The server [default: $UNSPOOL_URL or http://127.0.0.1:8080].", show_default=False
+    ),
 ]
 ApiKey = Annotated[
     str | None, typer.Option(help="The API key [default: $UNSPOOL_API_KEY].", show_default=False, metavar="KEY")

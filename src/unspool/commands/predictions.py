@@ -15,7 +15,7 @@ from unspool.commands import completion
 from unspool.commands.connection import connect
 from unspool.commands.exits import ExitCode, fail, told
 from unspool.commands.options import ApiKey, AsJson, PredictionId, Url
-from unspool.commands.terminal import harmless, one_line, out, print_json
+from unspool.commands.terminal import harmless, one_line, out, print_json, print_table
 from unspool.commands.view import LEVELS, duration, line_of
 from unspool.states import Status
 
@@ -61,7 +61,7 @@ def ps(
             for prediction in rows():
                 print_json(plain(prediction))
         else:
-            out().print(_table(rows()))
+            print_table(_table(rows()))
 
 
 def _latest(client: Client, wanted: Sequence[Status | None], model: str | None, limit: int) -> list[Prediction]:

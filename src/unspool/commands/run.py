@@ -59,12 +59,19 @@ def run(
     quiet: Quiet = False,
     final: Final = False,
     on_interrupt: Interrupted = OnInterrupt.ASK,
-    webhook_url: Annotated[str | None, typer.Option(help="Where the server sends the prediction when it ends.")] = None,
-    idempotency_key: Annotated[
-        str | None, typer.Option(help="The same key with the same request gives the same prediction, for 24 hours.")
+    webhook_url: Annotated[
+        str | None, typer.Option(metavar="URL", help="Where the server sends the prediction when it ends.")
     ] = None,
-    start_timeout: Annotated[float | None, typer.Option(help="Seconds that it may wait for its start.")] = None,
-    run_timeout: Annotated[float | None, typer.Option(help="Seconds that one attempt may take.")] = None,
+    idempotency_key: Annotated[
+        str | None,
+        typer.Option(metavar="KEY", help="The same key with the same request gives the same prediction, for 24 hours."),
+    ] = None,
+    start_timeout: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="Seconds that it may wait for its start.")
+    ] = None,
+    run_timeout: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="Seconds that one attempt may take.")
+    ] = None,
     as_json: AsJson = False,
     url: Url = None,
     api_key: ApiKey = None,

@@ -122,11 +122,11 @@ class Receiver:
         return why
 
     def _check(self, body: bytes, headers: Mapping[str, str]) -> str | None:
-        from unspool.client import InvalidSignature, verify_webhook
+        from unspool.client import WebhookInvalid, verify_webhook
 
         try:
             verify_webhook(body, headers, self._secret or "")
-        except InvalidSignature as error:
+        except WebhookInvalid as error:
             return str(error)
         return None
 
