@@ -39,7 +39,7 @@ def still(prompt: str) -> str:
 
 
 @model("js/facts", slots=4)
-def facts(file: File, others: list[File] = []) -> list[dict[str, Any]]:
+def facts(file: File, others: list[File] = []) -> list[dict[str, Any]]:  # noqa: B006
     """Tells what files it was given."""
     return [
         {

@@ -8,7 +8,11 @@ export async function gateFor(test) {
   const folder = await mkdtemp(join(tmpdir(), "gate-"));
   const path = join(folder, "gate");
   await writeFile(path, "");
-  test.after(() => rm(folder, { recursive: true, force: true }));
+  // The gate is open first: whoever waits there may still leave a file in the folder.
+  test.after(async () => {
+    await rm(path, { force: true });
+    await rm(folder, { recursive: true, force: true, maxRetries: 100, retryDelay: 10 });
+  });
   return {
     path,
     let: (count) => appendFile(path, ".".repeat(count)),

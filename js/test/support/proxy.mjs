@@ -28,6 +28,7 @@ export async function proxyTo(test, target, onConnection = () => {}) {
     if (onConnection(near, far, requests.length) === undefined) pass(near, far);
   });
   await new Promise((resolve) => listener.listen(0, "127.0.0.1", resolve));
+  listener.unref();
   const close = () => {
     listener.close();
     for (const socket of sockets) socket.destroy();

@@ -8,11 +8,23 @@ var UnspoolError = class extends Error {
 var ConnectionFailed = class extends UnspoolError {
   name = "ConnectionFailed";
 };
-var Gap = class extends UnspoolError {
+var BadAnswer = class extends UnspoolError {
+  name = "BadAnswer";
+};
+var Gap = class extends BadAnswer {
   name = "Gap";
 };
-var WebhookInvalid = class extends UnspoolError {
-  name = "WebhookInvalid";
+var InvalidSignature = class extends UnspoolError {
+  name = "InvalidSignature";
+};
+var StillRunning = class extends UnspoolError {
+  name = "StillRunning";
+  /** Of the prediction, if it was known already: `client.wait(id)` waits again. */
+  id;
+  constructor(timeoutMs, id) {
+    super(`The prediction has not ended within ${timeoutMs / 1e3} s. It goes on.`);
+    this.id = id;
+  }
 };
 var ApiError = class extends UnspoolError {
   name;
@@ -140,7 +152,7 @@ function predictionError(prediction) {
 // src/net.ts
 function makeNet(options) {
   const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== void 0));
-  return {
+  const net = {
     url: environment("UNSPOOL_URL") ?? "http://127.0.0.1:8080",
     apiKey: environment("UNSPOOL_API_KEY"),
     headers: {},
@@ -157,6 +169,17 @@ function makeNet(options) {
     pollUntil: 0,
     ...given
   };
+  net.url = absolute(net.url);
+  if (/[^!-~]/.test(net.apiKey ?? "")) throw new TypeError("apiKey must be visible ASCII characters without spaces.");
+  return net;
+}
+function absolute(url) {
+  try {
+    const { href, protocol } = new URL(url, globalThis.location?.href);
+    if (/^https?:$/.test(protocol)) return href.replace(/\/+$/, "");
+  } catch {
+  }
+  throw new TypeError(`url must be like "http://127.0.0.1:8080", not "${url}".`);
 }
 function environment(name) {
   try {
@@ -167,7 +190,7 @@ function environment(name) {
   }
 }
 function apiUrl(net, path, query = {}) {
-  const url = new URL(`${net.url.replace(/\/+$/, "")}/api/v3/${path}`);
+  const url = new URL(`${net.url}/api/v3/${path}`);
   for (const [name, value] of Object.entries(query)) {
     if (value !== void 0) url.searchParams.set(name, String(value));
   }
@@ -228,8 +251,9 @@ function seconds(retryAfter) {
 }
 function isPassing(error) {
   if (!(error instanceof ApiError)) return error instanceof Lost;
-  return [408, 429, 502, 503, 504].includes(error.status) || error.status === 409 && error.retry_after_s !== void 0;
+  return [408, 425, 429, 500, 502, 503, 504].includes(error.status) || error.status === 409 && error.retry_after_s !== void 0;
 }
+var MAX_TRIES_OF_INTERNAL = 2;
 var Patience = class {
   /** Tries in a row that brought nothing new. */
   #tries = 0;
@@ -255,7 +279,7 @@ var Patience = class {
    * @throws the error itself, or `ConnectionFailed`, where it is no use to go on.
    */
   async wait(error, signal) {
-    if (!isPassing(error)) throw error;
+    if (!isPassing(error) || error instanceof Internal && this.#tries >= MAX_TRIES_OF_INTERNAL) throw error;
     const now = Date.now();
     this.#failingSince ??= now;
     const pauseMs = this.#pauseMs(error);
@@ -336,7 +360,7 @@ async function askJson(net, url, request = {}, signal, timeoutMs) {
   try {
     return JSON.parse(text);
   } catch {
-    throw new ConnectionFailed(`${url.origin} answers with something that is not JSON: is it an Unspool server?`);
+    throw new BadAnswer(`${url.origin} answers with something that is not JSON: is it an Unspool server?`);
   }
 }
 async function askData(net, url, request = {}, signal, timeoutMs) {
@@ -364,43 +388,44 @@ function eventAt(fields, [attempt, n], cursor) {
 var isTerminal = (event) => event.type === "complete" || event.type === "error";
 var Fold = class {
   /** Of the last event; null before the first. */
-  cursor = null;
-  attempt = 0;
+  cursor;
+  attempt;
   percentage = 0;
-  id;
+  /** The pieces of text of this attempt, joined. Of several outputs, the first. */
+  text = "";
   /** By index: text as far as it has come, or the last part of another kind. */
   outputs = [];
   outcome;
-  /** The text so far: that of the first output, if it is text. */
-  get text() {
-    const first = this.outputs[0];
-    return typeof first === "string" ? first : "";
+  /** @param after The last event that was seen before. */
+  constructor(after) {
+    this.cursor = after;
+    this.attempt = after && place(after)?.[0] || 0;
   }
   add(event) {
     this.cursor = event.cursor;
-    if (event.attempt !== this.attempt) {
-      this.attempt = event.attempt;
-      if (event.type === "progress") this.outputs = [];
-    }
-    if (event.type === "progress") {
-      this.percentage = event.percentage;
-      this.id ??= event.id;
-    } else if (event.type === "output") {
-      this.#append(event.output, event.index ?? 0);
-    } else if (event.type !== "log") {
-      this.#end(event);
-    }
+    if (event.attempt !== this.attempt) this.#begin(event.attempt);
+    if (event.type === "progress") this.percentage = event.percentage;
+    else if (event.type === "output") this.#append(event.output, event.index ?? 0);
+    else if (event.type !== "log") this.#end(event);
+  }
+  /** What the attempt before has put out is void. */
+  #begin(attempt) {
+    this.attempt = attempt;
+    this.percentage = 0;
+    this.text = "";
+    this.outputs = [];
   }
   #append(part, index) {
+    if (index === 0 && typeof part === "string") this.text += part;
     const before = this.outputs[index];
     this.outputs[index] = typeof part === "string" && typeof before === "string" ? before + part : part;
   }
   #end(event) {
     const { type, cursor, attempt, n, restarted, ...fields } = event;
-    this.id = event.id;
     if (event.type === "complete") {
       this.outputs = event.outputs;
       this.percentage = 100;
+      if (typeof event.outputs[0] === "string") this.text = event.outputs[0];
     }
     this.outcome = { status: "completed", outputs: [], error: "", ...fields };
   }
@@ -461,11 +486,12 @@ var valueFrom = (line, at) => line.slice(line[at] === " " ? at + 1 : at);
 var SSE = { Accept: "text/event-stream" };
 var CLOSED = new Error("The stream was closed.");
 var POLL_FOR_MS = 6e5;
+var MIN_POLL_WAIT_MS = 1e3;
 var MIN_BYTES_PER_MS = 10;
 var Stream = class {
   #net;
   #patience;
-  #fold = new Fold();
+  #fold;
   #life = new AbortController();
   #signal;
   #submission;
@@ -478,6 +504,7 @@ var Stream = class {
   });
   #connection;
   #polling;
+  #pollWaitMs;
   /** Streams in a row that delivered nothing. */
   #barren = 0;
   #last = [0, 0];
@@ -494,8 +521,10 @@ var Stream = class {
     this.#net = net;
     this.#patience = new Patience(net);
     this.#polling = net.pollUntil > Date.now();
+    this.#pollWaitMs = net.pollWaitMs;
+    this.#fold = new Fold(after ?? null);
     this.#lastCursor = after ?? "";
-    if (after) this.#last = place(after) ?? this.#last;
+    this.#last = place(this.#lastCursor) ?? this.#last;
     if (from instanceof URL) this.#setUrl(from);
     else this.#submission = from;
     this.#signal = signal;
@@ -515,7 +544,7 @@ var Stream = class {
   get percentage() {
     return this.#fold.percentage;
   }
-  /** The text of the first output so far. A new attempt empties it. */
+  /** The text so far; of several outputs, the first. A new attempt empties it. */
   get text() {
     return this.#fold.text;
   }
@@ -603,8 +632,9 @@ var Stream = class {
     try {
       this.#life.signal.throwIfAborted();
       if (error instanceof Gap) return this.#checkGap(error);
-      if (connection && !connection.fruitful && ++this.#barren >= this.#net.streamsBeforePolling) this.#polling = true;
+      if (connection?.barren && ++this.#barren >= this.#net.streamsBeforePolling) this.#polling = true;
       this.#patience.retryMs = connection?.parser.retryMs ?? this.#patience.retryMs;
+      if (!connection && error instanceof Lost) this.#pollWaitMs = Math.max(this.#pollWaitMs / 2, MIN_POLL_WAIT_MS);
       await this.#patience.wait(error, this.#life.signal);
     } catch (final) {
       if (this.#life.signal.reason === CLOSED) return;
@@ -666,9 +696,8 @@ var Stream = class {
       this.#setUrl(this.#streamOf(id));
     }
     const url = this.#after(this.#sibling("events", true));
-    const { pollWaitMs, timeoutMs } = this.#net;
-    url.searchParams.set("wait", String(pollWaitMs / 1e3));
-    const page = await limited(pollWaitMs + timeoutMs, signal, async (inner) => {
+    url.searchParams.set("wait", String(this.#pollWaitMs / 1e3));
+    const page = await limited(this.#pollWaitMs + this.#net.timeoutMs, signal, async (inner) => {
       const response = await send(this.#net, url, {}, inner);
       return parsed(await lostUnless(inner, response.text()));
     });
@@ -735,9 +764,14 @@ var Connection = class {
   reader;
   #controller = new AbortController();
   #silent = true;
+  #late = false;
   #heardAt = Date.now();
   get signal() {
     return this.#controller.signal;
+  }
+  /** It came to be, as far as can be told, and brought nothing: something in between may hold streams back. */
+  get barren() {
+    return !this.fruitful && (this.#late || this.reader !== void 0);
   }
   abort(reason) {
     this.#controller.abort(reason);
@@ -749,7 +783,11 @@ var Connection = class {
     if (online || Date.now() - this.#heardAt > stallTimeoutMs / 2) this.abort(new Lost("the network was away"));
   }
   async within(ms, work) {
-    const timer = setTimeout(() => this.abort(new Lost(`silence for ${ms / 1e3} s`)), ms);
+    const late = () => {
+      this.#late = true;
+      this.abort(new Lost(`silence for ${ms / 1e3} s`));
+    };
+    const timer = setTimeout(late, ms);
     try {
       return await work();
     } finally {
@@ -795,17 +833,19 @@ var Client = class {
    * @throws PredictionFailed, PredictionCancelled, PredictionTimedOut: with the `prediction`.
    */
   async run(model, input = {}, options = {}) {
-    return withTimeout(options, async (signal) => {
-      const idempotencyKey = options.idempotencyKey ?? newKey();
-      const again = { ...options, idempotencyKey, signal };
+    let stream;
+    const work = async (signal) => {
+      const again = { ...options, idempotencyKey: options.idempotencyKey ?? newKey(), signal };
       try {
-        return await this.#finish(this.stream(model, input, again), options, signal);
+        stream = this.stream(model, input, again);
+        return await this.#finish(stream, options, signal);
       } catch (error) {
         if (!(error instanceof StreamingNotSupported)) throw error;
-        const { id } = await this.submit(model, input, again);
-        return await this.#finish(this.follow(id, { signal }), options, signal);
+        stream = this.follow((await this.submit(model, input, again)).id, { signal });
+        return this.#finish(stream, options, signal);
       }
-    });
+    };
+    return withTimeout(options, () => stream?.id, work);
   }
   async #finish(stream, options, signal) {
     for await (const event of stream) {
@@ -828,10 +868,11 @@ var Client = class {
   }
   /** The prediction when it has ended, however it did. */
   async wait(id, options = {}) {
-    return withTimeout(options, async (signal) => {
+    const work = async (signal) => {
       for await (const _ of this.follow(id, { signal })) ;
       return this.get(id, { signal });
-    });
+    };
+    return withTimeout(options, () => id, work);
   }
   /**
    * Follows a prediction, from its start or from a cursor.
@@ -934,11 +975,11 @@ function newKey() {
   const bytes = globalThis.crypto?.getRandomValues(new Uint8Array(16)) ?? Array.from({ length: 16 }, () => Math.random() * 256);
   return Array.from(bytes, (byte) => Math.trunc(byte).toString(16).padStart(2, "0")).join("");
 }
-async function withTimeout({ signal, timeoutMs }, work) {
+async function withTimeout({ signal, timeoutMs }, id, work) {
   if (timeoutMs === void 0) return work(signal);
   const both = new AbortController();
   const abort = () => both.abort(signal?.reason);
-  const late = () => both.abort(new DOMException(`It took longer than ${timeoutMs / 1e3} s.`, "TimeoutError"));
+  const late = () => both.abort(new StillRunning(timeoutMs, id()));
   const timer = setTimeout(late, timeoutMs);
   signal?.addEventListener("abort", abort);
   if (signal?.aborted) abort();
@@ -957,14 +998,14 @@ async function verifyWebhook(body, headers, secret, toleranceS = 300) {
   const [version, signature = ""] = header(headers, "webhook-signature").split(",");
   const ageS = Math.abs(Date.now() / 1e3 - Number(timestamp));
   if (!/^\d+$/.test(timestamp) || ageS > toleranceS)
-    throw new WebhookInvalid("The webhook's time is missing, or too far away.");
+    throw new InvalidSignature("The webhook's time is missing, or too far away.");
   const signed = concatenated(bytesOf(`${header(headers, "webhook-id")}.${timestamp}.`), bytes);
   const subtle = await webCrypto();
   const algorithm = { name: "HMAC", hash: "SHA-256" };
   const key = await subtle.importKey("raw", bytesOf(secret.replace(/^whsec_/, "")), algorithm, false, ["verify"]);
   const given = fromHex(signature);
   if (version !== "v3" || !given || !await subtle.verify("HMAC", key, given, signed)) {
-    throw new WebhookInvalid("The webhook's signature is wrong.");
+    throw new InvalidSignature("The webhook's signature is wrong.");
   }
   return JSON.parse(new TextDecoder().decode(bytes));
 }
@@ -1000,6 +1041,7 @@ async function webCrypto() {
 export {
   AlreadyUploaded,
   ApiError,
+  BadAnswer,
   BadCursor,
   BadJson,
   BadQuery,
@@ -1013,6 +1055,7 @@ export {
   IdempotencyMismatch,
   Internal,
   InvalidInput,
+  InvalidSignature,
   MethodNotAllowed,
   NotFound,
   PredictionCancelled,
@@ -1024,6 +1067,7 @@ export {
   RateLimited,
   RequestTimeout,
   SseParser,
+  StillRunning,
   Stream,
   StreamingNotSupported,
   TooLarge,
@@ -1032,10 +1076,7 @@ export {
   UnknownModel,
   UnspoolError,
   UnsupportedMediaType,
-  WebhookInvalid,
   WebhookRefused,
-  apiError,
   follow,
-  predictionError,
   verifyWebhook
 };
