@@ -35,9 +35,9 @@ test("text is no file", () => {
   for (const value of ["https://example.com/page", "see https://example.com/cat.png", "javascript:alert(1)", "cat.png", "http://", 7, null, {}]) assert.equal(fileOf(value, BASE), null);
 });
 
-test("a data URL is a file of its kind", () => {
+test("a data URL is a file if it can be looked at or heard", () => {
   assert.equal(fileOf("data:image/png;base64,AAAA", BASE).kind, "image");
-  assert.equal(fileOf("data:text/html,<b>", BASE).kind, "file");
+  assert.equal(fileOf("data:text/html,<b>", BASE), null);
 });
 
 test("files are found anywhere in an output, each once", () => {
@@ -50,7 +50,7 @@ test("what a model gives is the end of its category", () => {
 });
 
 test("times and sizes are said in words", () => {
-  assert.deepEqual([0.25, 9.96, 59.4, 200, 9000].map(duration), ["0.3 s", "10.0 s", "59 s", "3 min 20 s", "2 h 30 min"]);
+  assert.deepEqual([0.25, 9.96, 59.4, 200, 9000].map(duration), ["250 ms", "10.0 s", "59 s", "3 min 20 s", "2 h 30 min"]);
   assert.deepEqual([999, 1200, 25e6].map(bytes), ["999 bytes", "1.2 kB", "25 MB"]);
   const now = Date.parse("2026-01-02T00:00:00Z");
   assert.deepEqual(["2026-01-01T23:59:57Z", "2026-01-01T23:58:00Z", "2026-01-01T00:00:00Z"].map((from) => age(from, now)), ["just now", "2m ago", "yesterday"]);

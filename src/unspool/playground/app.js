@@ -13,6 +13,8 @@ import { hasEnded } from "./run_state.js";
 import { themeButton } from "./theme_button.js";
 
 const TITLE = "Unspool";
+/** More models than this get a field to find one. */
+const MOST_UNFILTERED = 8;
 
 const page = {
   ...clientWith(keptKey()),
@@ -43,6 +45,7 @@ byId("form").addEventListener("submit", submit);
 byId("form").addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) byId("form").requestSubmit();
 });
+byId("filter").addEventListener("input", filterModels);
 byId("example").addEventListener("click", tryExample);
 say(byId("run-hint"), /Mac|iP/.test(navigator.platform) ? "⌘ Enter" : "Ctrl Enter");
 route();
@@ -64,6 +67,7 @@ async function route() {
   else {
     run.hide();
     history.mark(null);
+    markModel(null);
     nameTab(null);
     if (asked.view === "model") await showModel(asked.id);
     else await showHome();
@@ -77,6 +81,7 @@ function here(asked) {
 
 async function showHome() {
   show(byId("view"), false);
+  show(byId("side"), true);
   await loadModels();
 }
 
@@ -123,7 +128,7 @@ async function mayList() {
 }
 
 function watchOnly(id, token) {
-  show(byId("side"), false);
+  show(byId("side"), page.models !== null);
   presentRun(null, `Prediction ${id.slice(0, 8)}`);
   followRun(id, token, { token, mayCancel: false, withKey: false });
 }
@@ -168,6 +173,7 @@ async function loadModelsQuietly() {
     page.keyed = keptKey() !== null;
     show(byId("key-button"), page.keyed);
     byId("models").replaceChildren(...models.map(modelEntry));
+    show(byId("filter"), models.length > MOST_UNFILTERED);
     if (models.length === 0) byId("models").append(h("li", { class: "hint", text: "This server has no models." }));
     show(byId("side"), true);
     history.refresh();
@@ -186,7 +192,7 @@ function modelEntry(model) {
 /** What a README says first, without its title. */
 function firstWords(markdown) {
   const paragraph = (markdown ?? "").split(/\n\s*\n/).find((block) => block.trim() && !/^\s*#/.test(block)) ?? "";
-  return paragraph.replace(/[*_`]|\]\([^)]*\)|\[/g, "").replace(/\s+/g, " ").trim();
+  return paragraph.replace(/<[^>]*>|[*_`]|\]\([^)]*\)|\[/g, "").replace(/\s+/g, " ").trim();
 }
 
 function badges(model) {
@@ -198,19 +204,32 @@ function badges(model) {
 
 /** Puts the form, the badges and the README of a model there, unless they are there already. */
 function present(model) {
-  for (const link of byId("models").querySelectorAll("a")) {
-    if (link.dataset.id === model.model_id) link.setAttribute("aria-current", "page");
-    else link.removeAttribute("aria-current");
-  }
+  markModel(model.model_id);
   for (const part of ["view", "asking", "readme"]) show(byId(part), true);
   if (page.model === model) return;
   page.model = model;
   say(byId("title"), model.model_id);
   byId("badges").replaceChildren(...[...badges(model).children].map((badge) => h("li", {}, badge)));
-  byId("readme").replaceChildren(rendered(model.readme ?? model.description ?? ""));
+  byId("readme").replaceChildren(rendered(model.readme ?? model.description ?? "", model.model_id));
   page.form = makeForm(byId("fields"), model.api_schema.api_schemas[0].request_schema, { upload: (file) => page.client.upload(file), changed: showRequest });
   show(byId("form-error"), false);
   showRequest();
+}
+
+function markModel(id) {
+  for (const link of byId("models").querySelectorAll("a")) {
+    if (link.dataset.id === id) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+}
+
+/** Shows the models whose id, kind or streams have all the words that were typed. */
+function filterModels() {
+  const words = byId("filter").value.toLowerCase().split(/\s+/);
+  for (const item of byId("models").children) {
+    const text = item.textContent.toLowerCase();
+    show(item, words.every((word) => text.includes(word)));
+  }
 }
 
 function showRequest() {

@@ -12,8 +12,9 @@ export function age(from, now = Date.now()) {
   return relative.format(-Math.floor(seconds / length), unit);
 }
 
-/** A duration, as "0.8 s", "12 s", "3 min 20 s", "2 h 5 min". */
+/** A duration, as "80 ms", "1.8 s", "12 s", "3 min 20 s", "2 h 5 min". */
 export function duration(seconds) {
+  if (seconds < 1) return `${Math.round(seconds * 1000)} ms`;
   if (seconds < 10) return `${seconds.toFixed(1)} s`;
   const whole = Math.round(seconds);
   if (whole < 60) return `${whole} s`;

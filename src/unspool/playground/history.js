@@ -5,6 +5,7 @@ import { age, number, shorten } from "./format.js";
 import { predictionAddress } from "./router.js";
 
 const PAGE_SIZE = 15;
+const LOOK_AGAIN_MS = 10_000;
 
 /**
  * @param {function(object): Promise<{items: object[], total: number, has_more: boolean}>} list asks the server
@@ -27,7 +28,9 @@ export function historyList(list) {
   };
   const draw = ({ items, total, has_more: hasMore }) => {
     const shown = items.length ? items.map(entry) : [h("li", { class: "hint", text: status.value ? `None is ${status.value}.` : "None yet. Choose a model and run it." })];
+    const focused = document.activeElement?.closest?.("#history a")?.dataset.id;
     byId("history").replaceChildren(...shown);
+    if (focused) byId("history").querySelector(`a[data-id="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
     show(byId("pager"), total > PAGE_SIZE);
     say(byId("pages"), `${page} of ${number(Math.max(1, Math.ceil(total / PAGE_SIZE)))}`);
     byId("newer").disabled = page === 1;
@@ -53,7 +56,9 @@ export function historyList(list) {
   });
   setInterval(() => {
     for (const time of byId("history").querySelectorAll("time")) say(time, age(time.dateTime));
-  }, 30_000);
+    const goesOn = byId("history").querySelector('.state:is([data-status="created"], [data-status="processing"])') !== null;
+    if (goesOn && !document.hidden && navigator.onLine) refresh();
+  }, LOOK_AGAIN_MS);
 
   return {
     refresh,

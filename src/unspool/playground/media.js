@@ -17,7 +17,7 @@ const OWN = /\/files\/((?:u[0-9a-f]{32}(?:-[A-Za-z0-9][A-Za-z0-9._-]*)?|[0-9a-f]
 export function fileOf(value, base) {
   if (typeof value !== "string" || value.length > 50_000_000) return null;
   const data = /^data:(\w+)\/([\w.+-]+)[;,]/.exec(value);
-  if (data) return { kind: data[1] in KINDS ? data[1] : "file", url: value, name: data[2].split("+")[0], here: true };
+  if (data) return data[1] in KINDS ? { kind: data[1], url: value, name: `${data[1]}.${data[2].split("+")[0]}`, here: true } : null;
   if (!/^https?:\/\/\S+$/.test(value)) return null;
   const url = URL.parse ? URL.parse(value) : safeUrl(value);
   if (url === null) return null;

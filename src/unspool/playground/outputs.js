@@ -45,6 +45,7 @@ export function outputsView(place, base) {
         const name = results.length > 1 ? `Result ${index + 1}` : "Result";
         const streamed = outputs.get(index);
         if (streamed?.text && streamed.text === result) return;
+        if (streamed === undefined && (result === "" || result === null)) return;
         const one = slot(index);
         const parts = streamed?.parts ?? [];
         if (parts.length === 1 && JSON.stringify(parts[0]) === JSON.stringify(result)) {
@@ -64,11 +65,17 @@ function growText(one, text) {
     one.text = h("div", { class: "text-output" });
     one.element.append(one.text);
   }
-  const last = one.text.lastChild;
+  const { text: place } = one;
+  const atEnd = place.scrollTop + place.clientHeight >= place.scrollHeight - 8;
+  const last = place.lastChild;
   const added = text.slice(one.length);
   if (last && last.length < NODE_LENGTH) last.appendData(added);
-  else one.text.append(document.createTextNode(added));
+  else place.append(document.createTextNode(added));
   one.length = text.length;
+  if (place.scrollHeight <= place.clientHeight) return;
+  // Longer than the screen: it scrolls by itself, by the keyboard too, and stays at its end for whoever was there.
+  place.tabIndex = 0;
+  if (atEnd) place.scrollTop = place.scrollHeight;
 }
 
 /** What streamed before the result is kept, folded: it may be playing. */
@@ -83,7 +90,7 @@ function fold(element) {
 function part(value, base, name) {
   const file = fileOf(value, base);
   if (file) return player(file, name);
-  if (typeof value === "string") return h("div", { class: "text-output", text: value });
+  if (typeof value === "string") return h("div", { class: "text-output", tabindex: value.length > NODE_LENGTH ? 0 : null, text: value });
   const files = filesIn(value, base);
   const json = JSON.stringify(value, null, 2);
   const shown = json.length > MOST_JSON ? `${json.slice(0, MOST_JSON)}\n… ${json.length - MOST_JSON} more characters` : json;

@@ -8,7 +8,7 @@
 
 import { h } from "./dom.js";
 import { fileOf } from "./media.js";
-import { marked } from "./vendor/marked.esm.js";
+import { Marked } from "./vendor/marked.esm.js";
 import DOMPurify from "./vendor/purify.es.mjs";
 
 const TAGS = (
@@ -23,11 +23,34 @@ const RULES = {
   RETURN_DOM_FRAGMENT: true,
 };
 
-/** The README as elements that can be put into the page. */
-export function rendered(markdown) {
-  const fragment = DOMPurify.sanitize(marked.parse(markdown, { gfm: true, async: false }), RULES);
+/**
+ * HTML inside of the markdown keeps its plain tags, without attributes, and its words.
+ *
+ * DOMPurify would do the same. But whatever parses `onclick="…"` under this page's policy makes the browser report an
+ * attack, though nothing runs; and then real reports are lost among those.
+ */
+function plainTags(html) {
+  const known = html.replace(/<!--[\s\S]*?(-->|$)/g, "").split(/(<\/?[a-z][^<>]*>)/i);
+  return known.map((piece, index) => (index % 2 ? plainTag(piece) : escaped(piece))).join("");
+}
+
+function plainTag(tag) {
+  const [, slash, name] = /^<(\/?)([a-z][a-z0-9]*)/i.exec(tag) ?? [null, "", ""];
+  return TAGS.includes(name.toLowerCase()) && !["a", "img"].includes(name.toLowerCase()) ? `<${slash}${name}>` : "";
+}
+
+function escaped(text) {
+  return text.replaceAll("<", "&lt;").replaceAll(">", "&gt;");
+}
+
+const markdown = new Marked({ gfm: true, async: false, renderer: { html: ({ text }) => plainTags(text) } });
+
+/** The README of a model as elements that can be put into the page, below a heading that is its id. */
+export function rendered(readme, id) {
+  const fragment = DOMPurify.sanitize(markdown.parse(readme), RULES);
   fragment.querySelectorAll("a").forEach(tameLink);
   fragment.querySelectorAll("img").forEach(tamePicture);
+  if (fragment.firstElementChild?.matches("h1") && fragment.firstElementChild.textContent === id) fragment.firstElementChild.remove();
   lowerHeadings(fragment);
   fragment.querySelectorAll("table").forEach((table) => {
     const scrolling = h("div", { class: "scrolling", tabindex: 0, role: "group", "aria-label": "Table" });

@@ -55,7 +55,7 @@ export function logFold() {
 
 function line({ level, message, timestamp }) {
   const time = typeof timestamp === "string" ? timestamp.slice(11, 23) : "";
-  return h("div", { class: "line", "data-level": level }, h("time", { datetime: timestamp, text: time }), h("span", { class: "level", text: level }), h("span", { class: "message", text: message }));
+  return h("div", { class: "line", "data-level": level }, h("time", { datetime: timestamp, text: time }), h("span", { class: "level", text: level }), h("span", { class: "words", text: message }));
 }
 
 /** The events, each with its cursor. */
