@@ -21,7 +21,7 @@ from unspool.demo.weights import WeightsError, smollm2
 from .playground import Playground
 
 MODELS = Path(__file__).parents[1] / "models"
-DEADLINE_MS = 60_000
+DEADLINE_MS = 90_000
 DESKTOP = {"width": 1280, "height": 800}
 TELL_VIOLATIONS = """
 document.addEventListener("securitypolicyviolation", (event) => {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
+import unspool
 from support.client import Client
 from support.server import Server
 from support.services import program
@@ -19,11 +21,28 @@ from .playground import Playground
 
 DEADLINE_S = 60
 PROMPT = 'It\'s "late"; $HOME `date` \\ 你好 🐈'
+SDK = Path(unspool.__file__).parent / "playground" / "unspool.js"
 DROP = """([name, text]) => {
   const files = new DataTransfer();
   files.items.add(new File([text], name, { type: "image/png" }));
   return files;
 }"""
+
+
+def command_for(language: str, text: str, folder: Path) -> list[str]:
+    """Runs a program in that language, with the SDK at hand."""
+    file = folder / f"request.{'mjs' if language == 'JavaScript' else 'txt'}"
+    file.write_text(text, encoding="utf-8")
+    if language == "Python":
+        return [sys.executable, str(file)]
+    if language == "curl":
+        program("curl", "Install curl.")
+        return [program("bash", "Install bash."), str(file)]
+    package = folder / "node_modules" / "unspool"
+    package.mkdir(parents=True)
+    shutil.copy(SDK, package)
+    (package / "package.json").write_text('{"name": "unspool", "type": "module", "exports": "./unspool.js"}')
+    return [program("node", "On Debian: apt-get install nodejs"), str(file)]
 
 
 def test_fields_of_every_kind_arrive_as_they_were_filled_in(playground: Playground, client: Client) -> None:
@@ -60,7 +79,7 @@ def test_a_file_is_dropped(playground: Playground, client: Client) -> None:
     assert facts["sha256"] == hashlib.sha256(b"another picture").hexdigest()
 
 
-@pytest.mark.parametrize("language", ["curl", "Python"])
+@pytest.mark.parametrize("language", ["curl", "Python", "JavaScript"])
 def test_the_request_as_a_program_runs_as_it_stands(
     playground: Playground, server: Server, tmp_path: Path, language: str
 ) -> None:
@@ -69,13 +88,9 @@ def test_the_request_as_a_program_runs_as_it_stands(
     text = playground.copied("Copy")
     assert text.strip() == playground.page.get_by_role("tabpanel").inner_text().strip()
     assert server.key not in text
-    runner = [program("bash", "Install bash.")] if language == "curl" else [sys.executable]
-    file = tmp_path / "request"
-    file.write_text(text, encoding="utf-8")
     environment = {**os.environ, "UNSPOOL_API_KEY": server.key, "PYTHONUTF8": "1"}
-    done = subprocess.run(
-        [*runner, str(file)], env=environment, capture_output=True, encoding="utf-8", timeout=DEADLINE_S
-    )
+    command = command_for(language, text, tmp_path)
+    done = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", timeout=DEADLINE_S)
     assert done.returncode == 0, done.stderr
     assert "denoise" in done.stdout
     assert "complete" in done.stdout

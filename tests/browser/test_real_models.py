@@ -13,7 +13,7 @@ from support.server import Server
 from .conftest import Visit
 from .playground import Playground
 
-LLM, DIGITS, VOICE = "smollm2/135m-instruct", "unspool/moving-digits", "test/voice"
+LLM, DIGITS, VOICE = "smollm2/135m-instruct", "unspool/moving-digits", "hibari/voice"
 WATCH_OUTPUT = """() => {
   window.lengths = [];
   const look = () => {
@@ -59,7 +59,7 @@ def played(media: Locator) -> dict[str, float]:
 def test_the_words_of_a_language_model_appear_while_it_speaks(playground: Playground, client: Client) -> None:
     playground.choose(LLM)
     playground.page.evaluate(WATCH_OUTPUT)
-    playground.run(prompt="Tell me a story about a dragon.", max_tokens=120).shows("completed")
+    playground.run(prompt="Tell me a story about a dragon.", max_tokens=60).shows("completed")
     lengths = playground.page.evaluate("window.lengths")
     assert playground.text == client.result(playground.id)["outputs"][0]
     growing = [length for length in lengths if length]
@@ -70,7 +70,7 @@ def test_the_words_of_a_language_model_appear_while_it_speaks(playground: Playgr
 def test_a_page_that_is_reloaded_while_a_language_model_speaks_has_no_hole(
     playground: Playground, client: Client
 ) -> None:
-    playground.run(LLM, prompt="Tell me a story about a dragon.", max_tokens=200)
+    playground.run(LLM, prompt="Tell me a story about a dragon.", max_tokens=80)
     for _ in range(3):
         playground.says(re.compile(r"\w"))
         playground.reload()
@@ -79,9 +79,9 @@ def test_a_page_that_is_reloaded_while_a_language_model_speaks_has_no_hole(
 
 
 def test_a_video_is_watched_while_it_is_made_and_played_when_it_is_done(playground: Playground, client: Client) -> None:
-    playground.run(DIGITS, prompt="the digit 7 moving right, fast", seed=1, steps=200)
+    playground.run(DIGITS, prompt="the digit 7 moving right, fast", seed=1, steps=60)
     expect(playground.watched).to_contain_text("denoise")
-    expect(playground.watched).to_contain_text(re.compile(r"\d+\s*(/|of)\s*200"))
+    expect(playground.watched).to_contain_text(re.compile(r"\d+\s*(/|of)\s*60"))
     expect(playground.watched).to_contain_text(re.compile(r"\d s\b"))
     width, height = playground.preview_size()
     assert width == height > 0
