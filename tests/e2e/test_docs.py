@@ -52,6 +52,7 @@ ONLY_READ = {
     '$ pip install "unspool[otel]"': "an installation; tests/ops/test_traces.py sets the same variable",
     "$ unspool demo": "begins as the README does, which is followed",
     "$ sqlite3 unspool-data/unspool.db": "not installed everywhere; tests/ops/test_backup.py makes the same copy",
+    "from unspool.client import WebhookInvalid": "docs/webhook-receivers.md has it in a whole receiver",
     "import replicate": "how a program was before; it would call another service",
     "import fal_client": "how a program was before; it would call another service",
     "from unspool.engines.diffusers import Diffusers\n\nvideo": "weights of gigabytes; tests/engines has small ones",
