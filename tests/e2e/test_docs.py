@@ -35,6 +35,7 @@ PAGES = [
     "docs/migrating.md",
     "docs/notebooks.md",
     "docs/behind-a-proxy.md",
+    "docs/sdk-python.md",
 ]
 
 FOLLOWED_ELSEWHERE = {

@@ -23,10 +23,14 @@ class Wish(msgspec.Struct, frozen=True):
 
 
 def is_file(value: Any) -> bool:
-    """Whether an input is a file to be uploaded: a `Path`, bytes, or something open that reads bytes."""
-    return isinstance(value, Path | bytes | bytearray | memoryview) or (
-        hasattr(value, "read") and not isinstance(value, io.TextIOBase)
-    )
+    """Whether an input is a file to be uploaded: a `Path`, bytes, or something open that reads bytes.
+
+    Raises:
+        TypeError: it is open as text.
+    """
+    if isinstance(value, io.TextIOBase):
+        raise TypeError(f"{getattr(value, 'name', 'A file')!r} is open as text; open it with 'rb'.")
+    return isinstance(value, Path | bytes | bytearray | memoryview) or hasattr(value, "read")
 
 
 def files_in(value: Any) -> list[Any]:
