@@ -20,7 +20,6 @@ def test_whoever_follows_the_page_sees_what_it_says(tmp_path: Path) -> None:
     (home / "node_modules").symlink_to(folder(JS / "node_modules", INSTALL))
     reader = Reader(home, [Path(sys.executable).parent, JS / "node_modules" / ".bin"])
     try:
-        for block in blocks(PAGE):
-            reader.follow(block)
+        reader.read(blocks(PAGE))
     finally:
         reader.close()

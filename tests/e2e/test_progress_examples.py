@@ -1,4 +1,4 @@
-"""Models written with the usual libraries, as `examples/models/` and `docs/progress.md` show them."""
+"""Models written with the usual libraries, as `examples/models/` shows them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from textwrap import indent
 from typing import Any
 
 import httpx
@@ -64,15 +63,6 @@ def cancel_at(client: Client, model: str, stage: str, **inputs: Any) -> list[Eve
                 break
         client.cancel(stream.id)
         return list(stream)
-
-
-def test_what_the_page_shows_of_the_examples_is_in_them() -> None:
-    page = (ROOT / "docs" / "progress.md").read_text(encoding="utf-8")
-    shown = re.findall(r"<!-- from: (\S+) -->\n```python\n(.*?)```", page, re.DOTALL)
-    assert len(shown) == page.count("<!-- from: ") == 3
-    for file, block in shown:
-        source = (ROOT / file).read_text(encoding="utf-8")
-        assert any(indent(block, " " * width) in source for width in (0, 4, 8)), f"{file} has no {block}"
 
 
 def test_nested_bars_move_one_percentage(make_server: MakeServer) -> None:

@@ -11,7 +11,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LOCK = (ROOT / "requirements.lock").read_text()
-NPM_LOCKS = [ROOT / folder / "package-lock.json" for folder in ("tests/clients/js", "js", "js/test/runtimes")]
+NPM = ("tests/clients/js", "tests/e2e/js", "js", "js/test/runtimes")
+NPM_LOCKS = [ROOT / folder / "package-lock.json" for folder in NPM]
 CLIENTS = sorted((ROOT / "tests/clients/python").glob("*/requirements.in"))
 PINNED = re.compile(r"^([a-z0-9-]+)==[^ ]+.*\\\n    --hash=sha256:", re.MULTILINE)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from support.pages import blocks, commands, matches
+from support.pages import blocks, commands, excerpts, holds, matches, untested
 
 PAGE = """
 <!-- test: file a.py -->
@@ -26,6 +26,27 @@ one
 ...
 $ true
 ```
+
+<!-- test: python
+x = 1
+-->
+```python
+assert x
+```
+
+<!-- from: some/file.py -->
+```python
+if x:
+    y()
+```
+
+```
+no language
+```
+
+```
+pip install a-command-without-a-language
+```
 """
 
 
@@ -37,8 +58,33 @@ def page(tmp_path: Path) -> Path:
 
 
 def test_only_marked_blocks_are_taken_and_in_order(page: Path) -> None:
-    assert [(block.kind, block.argument) for block in blocks(page)] == [("file", "a.py"), ("run", "")]
-    assert blocks(page)[0].content == "x = 1\n"
+    marked = blocks(page)
+    assert [(block.kind, block.argument) for block in marked] == [("file", "a.py"), ("run", ""), ("python", "")]
+    assert marked[0].content == "x = 1\n"
+
+
+def test_what_stands_in_a_comment_comes_before_the_block(page: Path) -> None:
+    assert blocks(page)[-1].content == "x = 1\nassert x\n"
+
+
+def test_code_without_a_comment_is_found(page: Path) -> None:
+    assert [(block.kind, block.content) for block in untested(page)] == [
+        ("console", "$ only to be read\n"),
+        ("", "pip install a-command-without-a-language\n"),
+    ]
+
+
+def test_an_excerpt_is_a_piece_of_its_file_at_any_depth(page: Path) -> None:
+    [shown] = excerpts(page)
+    assert shown.argument == "some/file.py"
+    assert holds("def f():\n    if x:\n        y()\n", shown)
+    assert not holds("def f():\n    if x:\n        z()\n", shown)
+
+
+def test_an_excerpt_without_its_block_fails(page: Path) -> None:
+    page.write_text("<!-- from: a.py -->\nsome text\n")
+    with pytest.raises(AssertionError, match="without a fenced block"):
+        excerpts(page)
 
 
 def test_a_command_goes_on_after_a_backslash_and_what_follows_is_its_output(page: Path) -> None:
