@@ -1,0 +1,1 @@
+"""A package, so that fixtures can have its scope: Playwright's event loop must not outlive these tests."""
