@@ -21,6 +21,7 @@ from .kit import (
     claimed,
     flat,
     log,
+    shown,
     start,
     submit,
 )
@@ -199,6 +200,16 @@ async def test_a_long_log_reads_the_same_while_it_runs_and_afterwards(spool: Spo
     expected.append(("1-20002", DONE))
     assert await log(spool, limit=1_001) == expected
     assert await log(spool, after="1-19999") == expected[-3:]
+
+
+async def test_readers_wait_at_the_beginning_of_an_attempt_that_they_do_not_see_yet(spool: Spool):
+    """Where those go on whose attempt was overtaken. The claim that overtook it may not be durable yet."""
+    await spool.lose(*await start(spool), "it crashed")
+    assert await claimed(spool, m=1) == [("p", 2)]
+    page = flat(await spool.read("p", Cursor(2, 0), 10), Cursor(2, 0), 10)
+    assert page in ([], [(Cursor(2, 1), STARTED_2)])
+    await shown(spool, "p", "2-1")
+    assert flat(await spool.read("p", Cursor(2, 0), 10), Cursor(2, 0), 10) == [(Cursor(2, 1), STARTED_2)]
 
 
 async def test_a_long_log_can_be_read_from_anywhere_while_it_grows(spool: Spool):

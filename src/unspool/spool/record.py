@@ -226,7 +226,8 @@ class Entry(Waiting):
         """Whether a reader can have seen an event with this cursor."""
         if cursor.attempt == 0:
             return cursor.n <= self.log.queue_n
-        return cursor <= self.log.last or cursor.attempt <= self.lost_attempt
+        beginning = (self.lost_attempt + 1, 0)  # of the attempt that follows, which they may not see yet
+        return cursor <= self.log.last or cursor.attempt <= self.lost_attempt or cursor == beginning
 
     def say(self, attempt: int, said: Sequence[bytes]) -> None:
         """Adds events to the log and to what the file does not have yet."""
