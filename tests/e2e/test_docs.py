@@ -42,6 +42,7 @@ PAGES = [
 FOLLOWED_ELSEWHERE = {
     "docs/browsers.md": "tests/e2e/test_browser_page.py",
     "docs/clients.md": "tests/clients/test_page.py",
+    "docs/sdk-javascript.md": "tests/e2e/test_js_sdk.py",
     "docs/webhooks.md": "tests/e2e/test_webhook_receivers.py",
 }
 ONLY_READ = {
