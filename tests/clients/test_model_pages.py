@@ -103,4 +103,4 @@ def test_what_is_hard_to_put_in_a_table_is_in_the_table(server: Server) -> None:
     assert "| `scenes` | list of object, 2 items or more | required |  |" in film
     assert "| `scenes[].seconds` | number, 60 or less, more than 0 | required |  |" in film
     assert '| `style` | one of `"plain \\| simple"`, `"loud"` | required |  |' in film
-    assert "| `front` | file (image/*) | required |  |" in readme(server, "pages/collage")
+    assert "| `front` | file (`image/*`) | required |  |" in readme(server, "pages/collage")

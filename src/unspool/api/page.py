@@ -118,7 +118,7 @@ def _type(value: Any, root: Schema, depth: int = 0) -> str:
         return " or ".join(dict.fromkeys(_type(one, root, depth + 1) for one in alternatives))
     if _is_file(schema):
         accept = schema.get("x-accept")
-        return f"file ({accept})" if accept else "file"
+        return f"file ({_code(accept)})" if accept else "file"
     kind = schema.get("type", "any")
     if kind == "array" and isinstance(schema.get("items"), Mapping):
         kind = f"list of {_type(schema['items'], root, depth + 1)}"

@@ -77,7 +77,7 @@ function numberControl(field) {
 function sliderControl(field) {
   const { min, max, step } = sliderOf(field.schema);
   const input = numberInput(field);
-  const slider = h("input", { type: "range", min, max, step, title: `${field.title}, as a slider` });
+  const slider = h("input", { type: "range", min, max, step, title: `${field.title}, as a slider`, "aria-label": `${field.title}, as a slider` });
   const follow = () => {
     slider.value = input.value === "" ? min : input.value;
     slider.style.setProperty("--filled", `${(100 * (slider.value - min)) / (max - min)}%`);

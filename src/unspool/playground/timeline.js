@@ -38,7 +38,7 @@ function growing({ name, most, place, render, head = null }) {
 /** The log, with a choice of the least level that is shown. */
 export function logFold() {
   const body = h("div", { class: "lines" });
-  const level = h("select", { title: "Least level" }, ...LEVELS.map((one) => h("option", { text: one })));
+  const level = h("select", { title: "Least level", "aria-label": "Least level" }, ...LEVELS.map((one) => h("option", { text: one })));
   const head = h("div", { class: "fold-head" }, level);
   const list = growing({ name: "Log", most: LINES, place: { outer: body, inner: body }, render: line, head });
   let last = [[], 0];
