@@ -213,7 +213,7 @@ def test_the_page_loads_everything_from_this_server(described: Server) -> None:
         assert len(answer.content) > 100
 
 
-@pytest.mark.parametrize("name", ["LICENSE", "nothing.js", "..", "%2e%2e%2fdocs.py", "swagger-ui.css%00"])
+@pytest.mark.parametrize("name", ["LICENSE", "nothing.js", "%2e%2e%2fdocs.py", "swagger-ui.css%00"])
 def test_no_other_file_is_served(described: Server, name: str) -> None:
     error_of(httpx.get(f"{described.url}/docs/{name}"), 404, "not_found")
 
