@@ -1,6 +1,6 @@
 """Measures Unspool side by side with a C server that does nothing, BentoML and Ray Serve. See README.md.
 
-Usage: python benchmarks/run.py {burst,paced,first-event,llm,all}... [--rounds N] [--json]
+Usage: python benchmarks/run.py {burst,paced,rush,first-event,llm,all}... [--rounds N] [--json]
 
 Every round starts each server anew, measures it for seconds and takes it down, so that whatever the machine does at
 the moment happens to all of them. What counts is the median over the rounds, and ratios more than figures.
@@ -29,7 +29,10 @@ import llm
 from harness import Bench, BenchmarkError, Server
 
 BURST_EVENTS, BURST_RUNS = 200, 64
-PACED_STREAMS, PACED_EVENTS, PACED_RAMP_MS = 1000, 250, 1000
+PACED_STREAMS = 1000
+PACED = {"paced": (750, 5000), "rush": (250, 1000)}
+"""Events of each stream, and the milliseconds within which all streams begin: as they come to a server that is in use,
+and all of them within a second."""
 Result = dict[str, Any]
 Results = dict[str, dict[str, list[Result]]]
 
@@ -63,12 +66,13 @@ def burst(bench: Bench, server: Server) -> Result:
     return {"events_per_s": result["events_per_s"], "cpu": result["cpu"], "us_per_event": _us_per_event(result)}
 
 
-def paced(bench: Bench, server: Server) -> Result:
+def paced(bench: Bench, server: Server, kind: str = "paced") -> Result:
     """1,000 streams of 50 events a second: how late each event is read, in milliseconds, and how many came."""
-    options = ("-c", str(PACED_STREAMS), "-1", "-R", str(PACED_RAMP_MS))
-    result = bench.load(server, "paced", PACED_EVENTS, *options, timeout_s=20)
+    events, ramp_ms = PACED[kind]
+    options = ("-c", str(PACED_STREAMS), "-1", "-R", str(ramp_ms))
+    result = bench.load(server, "paced", events, *options, timeout_s=40)
     late = result["late_us"]
-    delivered = result["events"] / (PACED_STREAMS * PACED_EVENTS)
+    delivered = result["events"] / (PACED_STREAMS * events)
     complete = (result["requests"] - result["errors"]) / PACED_STREAMS
     return {
         "late_p50_ms": late["p50"] / 1000,
@@ -78,6 +82,11 @@ def paced(bench: Bench, server: Server) -> Result:
         "cpu": result["cpu"],
         "us_per_event": _us_per_event(result),
     }
+
+
+def rush(bench: Bench, server: Server) -> Result:
+    """The same, for streams that all begin within a second, and so end within one."""
+    return paced(bench, server, "rush")
 
 
 def first_event(bench: Bench, server: Server) -> Result:
@@ -110,9 +119,10 @@ def _no_errors(server: Server, kind: str, result: Result) -> None:
 MEASUREMENTS: dict[str, Callable[[Bench, Server], Result]] = {
     "burst": burst,
     "paced": paced,
+    "rush": rush,
     "first-event": first_event,
 }
-LEFT_OUT = {("raw-joined", "paced"), ("raw-joined", "first-event")}
+LEFT_OUT = {("raw-joined", "paced"), ("raw-joined", "rush"), ("raw-joined", "first-event")}
 """Where one write per stream is no different or has no meaning."""
 
 
@@ -178,15 +188,17 @@ def report_burst(by_server: dict[str, list[Result]]) -> list[Check]:
     return checks
 
 
-def report_paced(by_server: dict[str, list[Result]]) -> list[Check]:
+def report_paced(by_server: dict[str, list[Result]], kind: str = "paced") -> list[Check]:
     """Prints how late the events of paced streams are."""
+    events, ramp_ms = PACED[kind]
     rows = []
     for name, results in by_server.items():
         figures = [f"{_median(results, field):,.2f}" for field in ("late_p50_ms", "late_p99_ms", "late_max_ms")]
         delivered = min(r["delivered"] for r in results)
         rows.append([TITLES[name], *figures, f"{delivered * 100:.2f} %", _us(results), _cpu(results)])
     _table(
-        f"paced: {PACED_STREAMS} streams of 50 events/s, {PACED_EVENTS} events each; lateness in ms",
+        f"{kind}: {PACED_STREAMS} streams of 50 events/s, {events} events each, begun within {ramp_ms / 1000:g} s;"
+        " lateness in ms",
         ["", "p50", "p99", "max", "delivered", "CPU µs/event", f"CPU % {CPU_PARTS}"],
         rows,
     )
@@ -195,9 +207,14 @@ def report_paced(by_server: dict[str, list[Result]]) -> list[Check]:
         return []
     late, delivered = _median(own, "late_p99_ms"), min(r["delivered"] for r in own)
     return [
-        (f"paced: {delivered * 100:.2f} % delivered, target all", delivered == 1),
-        (f"paced: lateness p99 {late:.2f} ms, target 10", late < 10),
+        (f"{kind}: {delivered * 100:.2f} % delivered, target all", delivered == 1),
+        (f"{kind}: lateness p99 {late:.2f} ms, target 10", late < 10),
     ]
+
+
+def report_rush(by_server: dict[str, list[Result]]) -> list[Check]:
+    """Prints how late events are while everybody comes at once."""
+    return report_paced(by_server, "rush")
 
 
 def report_first_event(by_server: dict[str, list[Result]]) -> list[Check]:
@@ -236,7 +253,7 @@ def report_llm(results: Sequence[Result]) -> list[Check]:
 
 
 CPU_PARTS = "server/workers/client/others"
-REPORTS = {"burst": report_burst, "paced": report_paced, "first-event": report_first_event}
+REPORTS = {"burst": report_burst, "paced": report_paced, "rush": report_rush, "first-event": report_first_event}
 
 
 def _table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
