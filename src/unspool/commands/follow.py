@@ -228,4 +228,4 @@ def _summary(end: Complete) -> str:
 
 
 def _number(value: Any) -> str:
-    return f"{round(value, 2):,}" if isinstance(value, int | float) else one_line(str(value))
+    return f"{round(value, 2)}" if isinstance(value, int | float) else one_line(str(value))
