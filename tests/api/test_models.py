@@ -304,7 +304,7 @@ def test_a_data_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
 
 
 def test_help_lists_every_setting() -> None:
-    for command in (["--help"], ["serve", "--help"], ["demo", "--help"]):
+    for command in (["serve", "--help"], ["demo", "--help"]):
         shown = subprocess.run(
             [sys.executable, "-m", "unspool", *command], capture_output=True, text=True, timeout=30, check=True
         ).stdout

@@ -1,4 +1,4 @@
-"""Runs cells in a real notebook kernel, as Jupyter and Colab do: `python -m support.notebook CELLS.json`.
+"""Runs cells in a real notebook kernel, as Jupyter and Colab do: `python notebook.py CELLS.json`.
 
 The file is a list of sources. What each of them shows in the end is printed as a list of texts.
 """

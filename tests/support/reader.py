@@ -163,10 +163,11 @@ class Reader:
         """Runs all cells of the page, and compares what they show with what the page says."""
         if not cells:
             return
+        program = Path(__file__).with_name("notebook.py")
         file = self.folder / "cells.json"
         sources = [self._here(block.content) for block in cells if block.kind == "cell"]
         file.write_text(json.dumps(sources), encoding="utf-8")
-        shown = json.loads(self._finish(cells[0], [sys.executable, "-m", "support.notebook", str(file)]))
+        shown = json.loads(self._finish(cells[0], [sys.executable, str(program), str(file)]))
         above = -1
         for block in cells:
             above += block.kind == "cell"

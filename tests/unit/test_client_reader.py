@@ -80,7 +80,8 @@ def test_a_stream_that_is_lost_anywhere_goes_on_after_the_last_whole_event(lost:
 @given(st.binary(max_size=300), st.integers(0, len(STREAM)))
 def test_bytes_that_are_no_stream_are_never_taken_for_events_and_never_raise(noise: bytes, at: int):
     _, found = read(STREAM[:at] + noise + STREAM[at:])
-    assert cursors(found) == CURSORS[: len(found)]
+    rest = iter(CURSORS)
+    assert all(cursor in rest for cursor in cursors(found)), "an event whose type became another one is passed over"
 
 
 @given(st.lists(st.text(max_size=20), min_size=1, max_size=20), st.lists(st.integers(0, 4000)))
