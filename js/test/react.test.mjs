@@ -121,12 +121,14 @@ test("what cannot be followed is an error, and no exception", async (t) => {
 });
 
 test("a run begins when it is told to, once, and shows how it goes", async (t) => {
+  const gate = await gateFor(t);
   const before = (await client.list({ model: "js/count" })).total;
   const shown = mount(t, () => useRun(client, "js/count"));
   await until("it is there", () => shown.mounted);
   assert.deepEqual([shown.now.status, shown.now.following], [undefined, false]);
-  shown.now.run({ n: 3 });
+  shown.now.run({ n: 3, gate: gate.path });
   await until("it has begun", () => shown.now.following);
+  await gate.open();
   await ended(shown);
   assert.deepEqual([shown.page(), shown.now.status], ["1 2 3 ", "completed"]);
   assert.equal((await client.list({ model: "js/count" })).total, before + 1);
