@@ -324,12 +324,15 @@ class Worker:
             self._send_what_was_said()
 
     def _send_what_was_said(self, *, wait: bool = True) -> None:
-        """Sends all that waits. Without `wait` it leaves that to whoever is sending now, and to the writer thread."""
+        """Sends all that waits. Without `wait` one turn at most, and none while another thread is sending: a slot must
+        not be kept by what others say. The writer thread was told, and sends the rest."""
         if not self._sending.acquire(blocking=wait):
             return
         try:
             while said := self._next_said():
                 self._out.sendall(encode(_turn_of(said)))
+                if not wait:
+                    break
         except OSError:
             os._exit(0)
         finally:
