@@ -15,6 +15,13 @@ _PREPARED_HEADS = 4_096
 _PREPARED_ATTEMPTS = 2
 
 
+def frame(attempt: int, n: int, event: bytes) -> bytes:
+    """The bytes of one event."""
+    if n < _PREPARED_HEADS and attempt <= _PREPARED_ATTEMPTS:
+        return _prepared_alone(attempt)[n] + event + b"\n\n"
+    return b"id: %d-%d\ndata: %b\n\n" % (attempt, n, event)
+
+
 def frames(attempt: int, first: int, events: Sequence[bytes]) -> bytes:
     """The bytes of consecutive events of one attempt, numbered from `first`.
 
@@ -22,9 +29,7 @@ def frames(attempt: int, first: int, events: Sequence[bytes]) -> bytes:
         events: each one JSON object without line breaks.
     """
     if len(events) == 1:
-        if first < _PREPARED_HEADS and attempt <= _PREPARED_ATTEMPTS:
-            return _prepared_alone(attempt)[first] + events[0] + b"\n\n"
-        return b"id: %d-%d\ndata: %b\n\n" % (attempt, first, events[0])
+        return frame(attempt, first, events[0])
     interleaved: list[bytes] = [b""] * (2 * len(events))
     interleaved[0::2] = _heads(attempt, first, len(events))
     interleaved[1::2] = events

@@ -53,15 +53,27 @@ class Batch(msgspec.Struct, gc=False, eq=False):
     What a worker had ready in one turn stays one batch on its whole way, so the bytes for the socket
     (`sse`) are built once and shared by all viewers.
 
-    Out of the garbage collector's sight: a live log has very many of them, and none can be part of a cycle.
+    Out of the garbage collector's sight: a live log has very many of them, and none can be part of a cycle. For the
+    same reason the events are one piece of bytes and no sequence, which the collector would have to look at.
     """
 
     attempt: int
     first: int
-    events: Sequence[bytes]
-    _size: int = -1
-    """Given by whoever knows it."""
+    packed: bytes
+    """The events, with a line break between each two: none of them has one in itself."""
+    count: int = 1
+    """How many these are."""
     _sse: bytes | None = None
+
+    @classmethod
+    def of(cls, attempt: int, first: int, events: Sequence[bytes]) -> Batch:
+        """The batch of these events."""
+        return cls(attempt, first, b"\n".join(events), len(events))
+
+    @property
+    def events(self) -> list[bytes]:
+        """Each event as its JSON bytes."""
+        return self.packed.split(b"\n") if self.count else []
 
     @property
     def last(self) -> Cursor:
@@ -69,28 +81,31 @@ class Batch(msgspec.Struct, gc=False, eq=False):
 
         Made anew each time: kept, it would be one object more for the garbage collector per event.
         """
-        return _cursor(Cursor, (self.attempt, self.first + len(self.events) - 1))
+        return _cursor(Cursor, (self.attempt, self.first + self.count - 1))
 
     @property
     def size(self) -> int:
         """Bytes of JSON in all events together."""
-        if self._size < 0:
-            self._size = sum(map(len, self.events))
-        return self._size
+        return len(self.packed) - self.count + 1 if self.count else 0
 
     @property
     def sse(self) -> bytes:
         """All events as they stand on the wire, cursors included."""
-        if self._sse is None:
-            self._sse = sse.frames(self.attempt, self.first, self.events)
-        return self._sse
+        made = self._sse
+        if made is None:
+            if self.count == 1:
+                made = sse.frame(self.attempt, self.first, self.packed)
+            else:
+                made = sse.frames(self.attempt, self.first, self.events)
+            self._sse = made
+        return made
 
     def after(self, cursor: Cursor) -> Batch:
         """The part of this batch that a reader at `cursor` has not seen: this very object if that is all of it."""
         if cursor < (self.attempt, self.first):
             return self
         seen = cursor.n - self.first + 1
-        return Batch(self.attempt, self.first + seen, self.events[seen:])
+        return Batch.of(self.attempt, self.first + seen, self.events[seen:])
 
     def until(self, cursor: Cursor) -> Batch:
         """The part of this batch up to and with `cursor`, which must not lie before it."""
@@ -98,7 +113,7 @@ class Batch(msgspec.Struct, gc=False, eq=False):
 
     def head(self, limit: int) -> Batch:
         """At most the first `limit` events."""
-        return self if len(self.events) <= limit else Batch(self.attempt, self.first, self.events[:limit])
+        return self if self.count <= limit else Batch.of(self.attempt, self.first, self.events[:limit])
 
     def head_bytes(self, limit: int) -> Batch:
         """The first events, together at most `limit` bytes of JSON; but always one."""
@@ -112,7 +127,7 @@ class Batch(msgspec.Struct, gc=False, eq=False):
         return [(Cursor(self.attempt, self.first + i), event) for i, event in enumerate(self.events)]
 
     def __repr__(self) -> str:
-        return f"Batch({self.attempt}-{self.first}…{self.last}, {len(self.events)} events)"
+        return f"Batch({self.attempt}-{self.first}…{self.last}, {self.count} events)"
 
 
 class Page(NamedTuple):

@@ -94,49 +94,49 @@ EVENTS = [b'{"a":1}', b'{"b":2}', b'{"c":3}']
 
 
 def test_a_batch_numbers_its_events_from_its_first():
-    batch = Batch(2, 5, EVENTS)
+    batch = Batch.of(2, 5, EVENTS)
     assert batch.cursors() == [((2, 5), EVENTS[0]), ((2, 6), EVENTS[1]), ((2, 7), EVENTS[2])]
     assert batch.last == (2, 7)
 
 
 def test_a_batch_is_its_bytes_on_the_wire():
-    assert Batch(2, 5, EVENTS[:2]).sse == b'id: 2-5\ndata: {"a":1}\n\nid: 2-6\ndata: {"b":2}\n\n'
+    assert Batch.of(2, 5, EVENTS[:2]).sse == b'id: 2-5\ndata: {"a":1}\n\nid: 2-6\ndata: {"b":2}\n\n'
 
 
 def test_the_bytes_for_the_wire_are_made_once():
-    batch = Batch(2, 5, EVENTS)
+    batch = Batch.of(2, 5, EVENTS)
     assert batch.sse is batch.sse
 
 
 @pytest.mark.parametrize("cursor", ["0-9", "1-1000", "2-1", "2-4"])
 def test_a_reader_before_a_batch_gets_that_very_batch(cursor: str):
     """So that its bytes are shared."""
-    batch = Batch(2, 5, EVENTS)
+    batch = Batch.of(2, 5, EVENTS)
     assert batch.after(Cursor.parse(cursor)) is batch
 
 
 @pytest.mark.parametrize(("cursor", "rest"), [("2-5", ["2-6", "2-7"]), ("2-6", ["2-7"]), ("2-7", [])])
 def test_a_reader_within_a_batch_gets_the_rest(cursor: str, rest: list[str]):
-    part = Batch(2, 5, EVENTS).after(Cursor.parse(cursor))
+    part = Batch.of(2, 5, EVENTS).after(Cursor.parse(cursor))
     assert [str(at) for at, _ in part.cursors()] == rest
     assert part.events == EVENTS[3 - len(rest) :]
 
 
 @pytest.mark.parametrize("limit", [3, 4, 1000])
 def test_the_head_of_a_batch_that_is_short_enough_is_that_very_batch(limit: int):
-    batch = Batch(2, 5, EVENTS)
+    batch = Batch.of(2, 5, EVENTS)
     assert batch.head(limit) is batch
 
 
 @pytest.mark.parametrize(("limit", "last"), [(1, "2-5"), (2, "2-6")])
 def test_the_head_of_a_batch_keeps_its_numbers(limit: int, last: str):
-    head = Batch(2, 5, EVENTS).head(limit)
+    head = Batch.of(2, 5, EVENTS).head(limit)
     assert (head.attempt, head.first, head.events) == (2, 5, EVENTS[:limit])
     assert str(head.last) == last
 
 
 def test_a_batch_up_to_a_cursor():
-    batch = Batch(2, 5, EVENTS)
+    batch = Batch.of(2, 5, EVENTS)
     assert batch.until(Cursor(2, 7)) is batch
     assert batch.until(Cursor(3, 1)) is batch
     assert batch.until(Cursor(2, 6)).events == EVENTS[:2]
@@ -151,7 +151,7 @@ def test_a_batch_up_to_a_cursor():
 )
 def test_reading_a_batch_in_pieces_gives_each_event_once(size: int, first: int, seen: int, limits: list[int]):
     events = [b"%d" % n for n in range(first, first + size)]
-    batch, at, read = Batch(1, first, events), Cursor(1, min(seen, first + size - 1)), []
+    batch, at, read = Batch.of(1, first, events), Cursor(1, min(seen, first + size - 1)), []
     before = at.n
     for limit in limits:
         piece = batch.after(at).head(limit)

@@ -85,10 +85,10 @@ def _joined(page: Page) -> Iterator[tuple[bytes, bool]]:
 
 def _small(batches: list[Batch]) -> Iterator[Batch]:
     for batch in batches:
-        if len(batch.sse) <= MAX_WRITE_BYTES or len(batch.events) == 1:
+        if len(batch.sse) <= MAX_WRITE_BYTES or batch.count == 1:
             yield batch
         else:
-            half = len(batch.events) // 2
+            half = batch.count // 2
             yield from _small([batch.head(half), batch.after(Cursor(batch.attempt, batch.first + half - 1))])
 
 

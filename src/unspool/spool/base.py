@@ -55,7 +55,7 @@ class Submitted(NamedTuple):
 
 
 class Spoken(Protocol):
-    """Events that a running attempt adds to its log. The spool keeps `events` itself: do not change it afterwards."""
+    """Events that a running attempt adds to its log, in the one piece of bytes in which they travel."""
 
     @property
     def id(self) -> str:
@@ -68,8 +68,13 @@ class Spoken(Protocol):
         ...
 
     @property
-    def events(self) -> Sequence[bytes]:
-        """Each one JSON object of `wire.md` §3, without line breaks, none of them terminal."""
+    def packed(self) -> bytes:
+        """Each one JSON object of `wire.md` §3, none of them terminal, with a line break between each two."""
+        ...
+
+    @property
+    def count(self) -> int:
+        """How many these are, one at least."""
         ...
 
 
@@ -129,8 +134,7 @@ class Spool(Protocol):
         """Adds events, in this order, to the log of a running attempt and wakes its readers.
 
         Args:
-            events: each one JSON object of `wire.md` §3, without line breaks, none of them terminal. The spool keeps
-                the sequence itself: do not change it afterwards.
+            events: each one JSON object of `wire.md` §3, without line breaks, none of them terminal.
 
         Raises:
             StaleAttempt: the attempt is not running.

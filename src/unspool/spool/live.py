@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -213,19 +213,22 @@ class Log:
         """The newest event that readers see."""
         return self.batches[-1].last if self.batches else self.floor
 
-    def append(self, attempt: int, events: Sequence[bytes]) -> Batch:
-        """Numbers the events and adds them; readers see them, and are woken, now or when the gate opens."""
+    def append(self, attempt: int, packed: bytes, count: int = 1) -> Batch:
+        """Numbers the events and adds them; readers see them, and are woken, now or when the gate opens.
+
+        Args:
+            packed: the events, with a line break between each two.
+        """
         if attempt != self.attempt:
             self.attempt, self.n = attempt, 0
-        count, n = len(events), self.n
-        size = len(events[0]) if count == 1 else sum(map(len, events))
-        batch = Batch(attempt, n + 1, events, size)
+        n = self.n
+        batch = Batch(attempt, n + 1, packed, count)
         self.n = n + count
         if self._gate or attempt == 0:
             self._hold_or_show(batch)
         else:  # what `_show` does, for the one that is called for each event
             self.batches.append(batch)
-            self.bytes += size + _EVENT_OVERHEAD_BYTES * count
+            self.bytes += len(packed) + _EVENT_OVERHEAD_BYTES * count
             if self.watches:
                 self._fresh.append(batch)
                 if not self._waking:
@@ -245,7 +248,7 @@ class Log:
             self._fresh.append(batch)
         if batch.attempt == 0:
             self.queue_n = batch.last.n
-        self.bytes += batch.size + _EVENT_OVERHEAD_BYTES * len(batch.events)
+        self.bytes += _cost(batch)
 
     def restore(self, floor: Cursor) -> None:
         """Begins anew, as the log whose events up to `floor` are in storage."""
@@ -316,7 +319,7 @@ class Log:
     def read(self, after: Cursor, limit: int) -> Page:
         """What readers see after a cursor that is not below the floor, at most `limit` events."""
         newest = self.newest(after)
-        if len(newest) == 1 and newest[0].size <= PAGE_BYTES and len(newest[0].events) <= limit:
+        if len(newest) == 1 and newest[0].size <= PAGE_BYTES and newest[0].count <= limit:
             return Page(newest, self.done)
         if after >= self.last:
             return Page([], self.done)
@@ -329,7 +332,7 @@ class Log:
         while room > 0 and room_bytes > 0 and index < len(self.batches):
             batch = self.batches[index].after(after).head(room).head_bytes(room_bytes)
             found.append(batch)
-            room -= len(batch.events)
+            room -= batch.count
             room_bytes -= batch.size
             index += batch.last == self.batches[index].last
             after = batch.last
@@ -349,10 +352,15 @@ class Log:
         count = 0
         while count < len(self.batches) and self.batches[count].last <= until:
             batch = self.batches[count]
-            self.bytes -= batch.size + _EVENT_OVERHEAD_BYTES * len(batch.events)
+            self.bytes -= _cost(batch)
             self.floor = batch.last
             count += 1
         del self.batches[:count]
+
+
+def _cost(batch: Batch) -> int:
+    """What it costs in memory, in bytes, roughly."""
+    return len(batch.packed) + _EVENT_OVERHEAD_BYTES * batch.count
 
 
 def _start(batch: Batch) -> Cursor:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from itertools import chain
 from typing import Any
 
 import msgspec
@@ -60,12 +59,13 @@ class State(msgspec.Struct, array_like=True, tag="s"):
 
 
 class Said(msgspec.Struct, array_like=True, tag="e"):
-    """Journal: events that were added to a log."""
+    """Journal: events that were added to a log, with a line break between each two."""
 
     seq: int
     attempt: int
     first: int
-    events: Sequence[bytes]
+    packed: bytes
+    count: int
 
 
 encode_journal = msgspec.msgpack.Encoder().encode
@@ -231,7 +231,10 @@ class Entry(Waiting):
 
     def say(self, attempt: int, said: Sequence[bytes]) -> None:
         """Adds events to the log and to what the file does not have yet."""
-        batch = self.log.append(attempt, said)
+        self.keep(self.log.append(attempt, b"\n".join(said), len(said)))
+
+    def keep(self, batch: Batch) -> None:
+        """Notes that the file does not have these events of the log."""
         self.loose.append(batch)
         if self.ear is not None:
             self.ear(batch)
@@ -241,10 +244,11 @@ class Entry(Waiting):
         seq, loose = self.seq, self.loose
         fresh = loose[self.journaled :] if self.journaled else loose
         if len(fresh) > 1 and fresh[0].attempt == fresh[-1].attempt:
-            events = [event for batch in fresh for event in batch.events]
-            records.append(Said(seq, fresh[0].attempt, fresh[0].first, events))
+            first, last = fresh[0], fresh[-1]
+            packed = b"\n".join([batch.packed for batch in fresh])
+            records.append(Said(seq, first.attempt, first.first, packed, last.first + last.count - first.first))
         else:
-            records += [Said(seq, batch.attempt, batch.first, batch.events) for batch in fresh]
+            records += [Said(seq, batch.attempt, batch.first, batch.packed, batch.count) for batch in fresh]
         self.journaled = len(loose)
 
     def take_parts(self) -> list[tuple[Any, ...]]:
@@ -261,10 +265,10 @@ class Entry(Waiting):
     def _rows(self, group: list[Batch]) -> list[tuple[Any, ...]]:
         """Consecutive batches of one attempt; in several rows when it is much, since readers read whole rows."""
         attempt, first = group[0].attempt, group[0].first
-        said = list(chain.from_iterable(batch.events for batch in group))
-        packed = b"\n".join(said)
+        packed = b"\n".join([batch.packed for batch in group])
         if len(packed) <= PART_BYTES:
             return [(self.seq, attempt, group[-1].last.n, first, packed)]
+        said = packed.split(b"\n")
         count = max(1, len(said) * PART_BYTES // len(packed))
         return [
             (self.seq, attempt, first + at + len(some) - 1, first + at, b"\n".join(some))
@@ -296,7 +300,7 @@ def entry_of(row: Row, news: News) -> Entry:
     """An unfinished prediction as its submit left it; the journal says how it went on."""
     entry = Entry(row["seq"], _submission(row), row["created_at_ns"], news)
     entry.created_event = row["created_event"]
-    entry.log.append(0, [entry.created_event])
+    entry.log.append(0, entry.created_event)
     entry.attempt, entry.started_at_ns = row["attempt"], row["started_at_ns"]
     entry.running = entry.attempt > 0
     return entry
@@ -321,7 +325,7 @@ def replay(record: State | Said, entry: Entry, journal_id: int) -> None:
         entry.lost_attempt, entry.running = record.lost_attempt, record.running
         entry.cancel_requested, entry.started_at_ns = record.cancel_requested, record.started_at_ns
     elif (record.attempt, record.first) > entry.log.last:
-        entry.say(record.attempt, record.events)
+        entry.keep(entry.log.append(record.attempt, record.packed, record.count))
         entry.journaled = len(entry.loose)
 
 

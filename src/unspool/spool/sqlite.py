@@ -202,7 +202,7 @@ class SqliteSpool:
 
     def _stored(self, entry: Entry) -> None:
         self._entries[entry.submission.id] = entry
-        entry.log.append(0, [entry.created_event])
+        entry.log.append(0, entry.created_event)
         self._observer.submitted(entry.prediction(), entry.origin)
         self._may_be_claimed(entry)
         if entry.promised_at_ns is not None:
@@ -366,8 +366,8 @@ class SqliteSpool:
             entry = running.get(said.id)
             if entry is None or entry.attempt != said.attempt:
                 stale.append(Claim(said.id, said.attempt))
-            elif said.events:
-                entry.loose.append(batch := entry.log.append(said.attempt, said.events))
+            else:
+                entry.loose.append(batch := entry.log.append(said.attempt, said.packed, said.count))
                 if entry.ear is not None:
                     entry.ear(batch)
                 if entry.talking is None:
@@ -402,7 +402,7 @@ class SqliteSpool:
         entry.ending = Ending(status, terminal, self._clock())
         entry.promised_at_ns = None
         entry.log.shut()
-        entry.log.append(attempt, [terminal])
+        entry.log.append(attempt, terminal)
         entry.ended = ended = self._loop.create_future()
         self._pending.ending.append(entry)
         self._pending.then.append(lambda: self._ended(entry, ended))
@@ -542,11 +542,11 @@ class SqliteSpool:
         if after.attempt == 0 and end.attempt > 0 and after.n > 1:
             await self._check_before_first_attempt(row["seq"], after)
         seen = page.batches[-1].last if page.batches else after
-        room = limit - sum(len(batch.events) for batch in page.batches)
+        room = limit - sum(batch.count for batch in page.batches)
         rest = await self._file.query(ANY_PART_AFTER, row["seq"], *seen) if room > 0 else [True]
         if room > 0 and not rest:
             if seen < end:
-                page.batches.append(Batch(end.attempt, end.n, [row["terminal"]]))
+                page.batches.append(Batch(end.attempt, end.n, row["terminal"]))
             return Page(page.batches, done=True)
         return Page(page.batches, done=False, more=True)
 
@@ -559,7 +559,7 @@ class SqliteSpool:
         """What the file has of a log, but for the terminal event."""
         found: list[Batch] = []
         if after < (0, 1):
-            found.append(Batch(0, 1, [created_event]))
+            found.append(Batch(0, 1, created_event))
             after = Cursor(0, 1)
         room, room_bytes = limit - len(found), PAGE_BYTES
         while room > 0 and room_bytes > 0:
@@ -567,9 +567,10 @@ class SqliteSpool:
             if not rows:
                 break
             attempt, first, packed = rows[0]
-            batch = Batch(attempt, first, packed.split(b"\n")).after(after).head(room).head_bytes(room_bytes)
+            stored = Batch(attempt, first, packed, packed.count(b"\n") + 1)
+            batch = stored.after(after).head(room).head_bytes(room_bytes)
             found.append(batch)
-            room -= len(batch.events)
+            room -= batch.count
             room_bytes -= batch.size
             after = batch.last
         return Page(found, done=False)

@@ -371,7 +371,7 @@ def _turn_of(said: list[tuple[Key, bytes | Finished]]) -> Turn:
             by_run.setdefault(key, []).append(what)
         else:
             finished.append(what)
-    return Turn((*(Events(id, attempt, tuple(some)) for (id, attempt), some in by_run.items()), *finished))
+    return Turn((*(Events.of(id, attempt, some) for (id, attempt), some in by_run.items()), *finished))
 
 
 class _Setup(Run):

@@ -13,7 +13,7 @@ nobody on the way looks into.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -91,19 +91,27 @@ class Heartbeat(Frame, frozen=True):
     """The process is alive and can take the interpreter lock."""
 
 
-class Saying(msgspec.Struct, frozen=True, array_like=True, tag=True):
-    """Part of a `Turn`."""
+class Saying(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """Part of a `Turn`. There are many, and none is part of a cycle: nothing for the garbage collector."""
 
 
-class Events(Saying, frozen=True):
+class Events(Saying, frozen=True, gc=False):
     """What a run said since the last turn."""
 
     id: str
     attempt: int
-    events: tuple[bytes, ...]
+    packed: bytes
+    """The events, each one JSON object without line breaks, with a line break between each two."""
+    count: int
+    """How many these are."""
+
+    @classmethod
+    def of(cls, id: str, attempt: int, events: Sequence[bytes]) -> Events:
+        """What a run said."""
+        return cls(id, attempt, events[0] if len(events) == 1 else b"\n".join(events), len(events))
 
 
-class Finished(Saying, frozen=True):
+class Finished(Saying, frozen=True, gc=False):
     """The last word of a run: its terminal event. Its slot is free."""
 
     id: str
