@@ -19,10 +19,11 @@ def echo(prompt: str, repeat: Annotated[int, Field(ge=1, le=100)] = 1) -> list[s
 
 
 @model("test/count", slots=32)
-def count(run: Run, n: Annotated[int, Field(ge=0)] = 3, interval_s: float = 0, gate: str | None = None):
+def count(run: Run, n: Annotated[int, Field(ge=0, le=1_000_000)] = 3, interval_s: float = 0, gate: str | None = None):
     """Says `1 2 3 …`, one number at a time, as fast as it may.
 
     Args:
+        n: has an end, since tests that try whatever comes to mind would fill the memory with a run that has none.
         gate: path of a `support.gate.Gate`; the i-th number waits until i were let through.
     """
     for i in range(1, n + 1):
