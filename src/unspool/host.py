@@ -30,7 +30,7 @@ from unspool.spool import Spool
 from unspool.spool.base import Claim
 from unspool.states import Status
 from unspool.types import ModelInfo, Prediction
-from unspool.worker.protocol import Events, Finished, Stop
+from unspool.worker.protocol import Events, Finished, Stop, Turn
 from unspool.worker.supervisor import WorkerGone, WorkerProcess
 
 LOOK_INTERVAL_S = 1.0
@@ -385,21 +385,15 @@ class Host:
 
     # Relaying
 
-    async def _said(self, replica: _Replica, frames: list[Events | Finished]) -> None:
-        """All that a worker said in one turn. What a run says last must find its events in the log."""
-        spoken: list[Events] = []
-        ended = False
-        for said in frames:
-            if isinstance(said, Events):
-                spoken.append(said)
-                continue
-            await self._append(replica, spoken)
-            spoken, ended = [], True
-            run = replica.runs.get(said.id)
-            if run is not None and run.attempt == said.attempt:
-                self._run_ended(run, said)
-        await self._append(replica, spoken)
-        if ended:
+    async def _said(self, replica: _Replica, turns: list[Turn]) -> None:
+        """What a worker said. What a run says last must find its events in the log."""
+        for turn in turns:
+            await self._append(replica, turn.events)
+            for said in turn.finished:
+                run = replica.runs.get(said.id)
+                if run is not None and run.attempt == said.attempt:
+                    self._run_ended(run, said)
+        if any(turn.finished for turn in turns):
             await self._look()
 
     async def _append(self, replica: _Replica, spoken: list[Events]) -> None:

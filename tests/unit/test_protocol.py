@@ -61,12 +61,12 @@ TO_HOST: list[tuple[Frame, bytes]] = [
     (LoadFailed("c", "d"), b"\x00\x00\x00\x10\x93\xaaLoadFailed\xa1c\xa1d"),
     (Heartbeat(), b"\x00\x00\x00\x0b\x91\xa9Heartbeat"),
     (
-        Turn((Events.of("p", 1, (b"{}", b"[]")),)),
-        b"\x00\x00\x00\x1a\x92\xa4Turn\x91\x95\xa6Events\xa1p\x01\xc4\x05{}\n[]\x02",
+        Turn([Events.of("p", 1, (b"{}", b"[]"))]),
+        b"\x00\x00\x00\x14\x93\xa4Turn\x91\x94\xa1p\x01\xc4\x05{}\n[]\x02\x90",
     ),
     (
-        Turn((Finished("p", 1, Status.COMPLETED, b"{}", "why"),)),
-        b"\x00\x00\x00\x26\x92\xa4Turn\x91\x96\xa8Finished\xa1p\x01\xa9completed\xc4\x02{}\xa3why",
+        Turn([], [Finished("p", 1, Status.COMPLETED, b"{}", "why")]),
+        b"\x00\x00\x00\x1e\x93\xa4Turn\x90\x91\x95\xa1p\x01\xa9completed\xc4\x02{}\xa3why",
     ),
 ]
 
@@ -101,7 +101,7 @@ def test_a_host_does_not_listen_to_hosts(data: bytes):
 
 def test_event_bytes_go_through_unread():
     """Whatever they are."""
-    message = Turn((Events.of("p", 1, (b"\xff\x00 not json",)),))
+    message = Turn([Events.of("p", 1, (b"\xff\x00 not json",))])
     (body,) = Splitter().feed(protocol.encode(message))
     assert protocol.to_host_decoder.decode(body) == message
 

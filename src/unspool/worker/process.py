@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import gc
 import importlib
 import importlib.util
 import inspect
@@ -122,6 +123,9 @@ class Worker:
             self._leave(BadFile(str(error)))
         except BaseException:
             self._leave(BadFile(f"{file} cannot be imported:\n{traceback.format_exc()}"))
+        # Modules stay, and a look of the collector through all of them takes 50 ms and more, in which no run says a
+        # word. What `setup` makes is not among it: a model that is replaced must be let go of.
+        gc.freeze()
         return models
 
     async def _serve(self) -> None:
@@ -371,7 +375,7 @@ def _turn_of(said: list[tuple[Key, bytes | Finished]]) -> Turn:
             by_run.setdefault(key, []).append(what)
         else:
             finished.append(what)
-    return Turn((*(Events.of(id, attempt, some) for (id, attempt), some in by_run.items()), *finished))
+    return Turn([Events.of(id, attempt, some) for (id, attempt), some in by_run.items()], finished)
 
 
 class _Setup(Run):

@@ -4,7 +4,7 @@ Two socket pairs join them, so that output can never delay a cancel:
 
 control   host → worker  `Load`, `Start`, `Stop`, `Shutdown`
           worker → host  `Described` | `BadFile`, `Loading`, `Ready` | `LoadFailed`, `Heartbeat`
-events    worker → host  `Turn`: what runs said, as `Events` and `Finished`, in the order in which they said it
+events    worker → host  `Turn`: what runs said, as `Events` and `Finished`
 
 A frame is four bytes of length (big-endian), then the message as msgpack. Event JSON rides in it as bytes that
 nobody on the way looks into.
@@ -91,12 +91,8 @@ class Heartbeat(Frame, frozen=True):
     """The process is alive and can take the interpreter lock."""
 
 
-class Saying(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
-    """Part of a `Turn`. There are many, and none is part of a cycle: nothing for the garbage collector."""
-
-
-class Events(Saying, frozen=True, gc=False):
-    """What a run said since the last turn."""
+class Events(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What a run said since the last turn. There are many, and none is part of a cycle: nothing for the collector."""
 
     id: str
     attempt: int
@@ -111,7 +107,7 @@ class Events(Saying, frozen=True, gc=False):
         return cls(id, attempt, events[0] if len(events) == 1 else b"\n".join(events), len(events))
 
 
-class Finished(Saying, frozen=True, gc=False):
+class Finished(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The last word of a run: its terminal event. Its slot is free."""
 
     id: str
@@ -123,9 +119,10 @@ class Finished(Saying, frozen=True, gc=False):
 
 
 class Turn(Frame, frozen=True):
-    """All that the runs of a worker said since the last one."""
+    """All that the runs of a worker said since the last one: first their events, then who has finished."""
 
-    said: tuple[Events | Finished, ...]
+    events: list[Events]
+    finished: list[Finished] = []
 
 
 ToWorker = Load | Start | Stop | Shutdown

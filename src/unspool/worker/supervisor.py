@@ -21,8 +21,6 @@ from unspool.types import ModelInfo
 from unspool.worker.protocol import (
     BadFile,
     Described,
-    Events,
-    Finished,
     Frame,
     Heartbeat,
     Load,
@@ -58,7 +56,7 @@ class WorkerProcess:
     """A worker, as its parent sees it.
 
     Args:
-        on_said: receives each `Events` and `Finished` in the order in which they were said, those of a turn together.
+        on_said: receives what the runs said, turn by turn; turns that came together are received together.
         on_loading: receives the progress of `setup` as finished event bytes. Both may be replaced until `load`.
         environment: variables of the process, beside those of ours.
     """
@@ -66,7 +64,7 @@ class WorkerProcess:
     def __init__(
         self,
         file: str,
-        on_said: Callable[[list[Events | Finished]], Awaitable[None]],
+        on_said: Callable[[list[Turn]], Awaitable[None]],
         on_loading: Callable[[bytes], None],
         environment: Mapping[str, str] | None = None,
     ) -> None:
@@ -218,7 +216,8 @@ class _Inbox(asyncio.Protocol):
 
     def __init__(self) -> None:
         self._splitter = Splitter()
-        self._said: list[Events | Finished] = []
+        self._said: list[Turn] = []
+        self._unread = 0
         self._news: asyncio.Future[None] | None = None
         self._transport: asyncio.Transport
         self._ended = False
@@ -228,8 +227,10 @@ class _Inbox(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         for frame in self._splitter.feed(data):
-            self._said += cast(Turn, to_host_decoder.decode(frame)).said
-        if len(self._said) > MAX_UNREAD:
+            turn = cast(Turn, to_host_decoder.decode(frame))
+            self._said.append(turn)
+            self._unread += len(turn.events) + len(turn.finished)
+        if self._unread > MAX_UNREAD:
             self._transport.pause_reading()
         self._tell()
 
@@ -245,7 +246,7 @@ class _Inbox(asyncio.Protocol):
         """Hands over every frame until the other end is gone."""
         loop = asyncio.get_running_loop()
         while True:
-            said, self._said = self._said, []
+            said, self._said, self._unread = self._said, [], 0
             if said:
                 await worker.on_said(said)
             if self._said:
