@@ -271,7 +271,7 @@ def machine(bench: Bench) -> dict[str, Any]:
     libraries = {
         name: harness.versions(python, packages)
         for name, python, packages in [
-            ("unspool", bench.python, ("granian", "uvloop", "msgspec", "pydantic")),
+            ("unspool", bench.python, ("uvicorn", "httptools", "uvloop", "msgspec", "pydantic")),
             ("bentoml", bench.cache / "bentoml/bin/python", ("bentoml", "uvicorn", "uvloop", "httptools")),
             ("ray", bench.cache / "ray/bin/python", ("ray", "uvicorn", "uvloop", "starlette")),
         ]

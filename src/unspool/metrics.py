@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics import disable_created_metrics
 
-from unspool.observer import Observer, Origin, Send
+from unspool.observer import Observer, Origin, Outlet, Send
 from unspool.types import START, Cursor, Prediction
 
 SHORT_S: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -184,9 +184,9 @@ class Metrics(Observer):
         if resumed:
             self._resumed.inc()
 
-    def viewer_left(self, send: Send, *, dropped: bool) -> None:
+    def viewer_left(self, outlet: Outlet, *, dropped: bool) -> None:
         """See `Observer.viewer_left`."""
-        self._probes.pop(send, None)
+        self._probes.pop(outlet.send, None)
         self._viewers.dec()
         if dropped:
             self._dropped.inc()
@@ -195,13 +195,13 @@ class Metrics(Observer):
         """See `Observer.delivered`."""
         self._deliveries.labels(outcome if outcome in OUTCOMES else "other").inc()
 
-    def stream(self, id: str, send: Send) -> Send:
+    def stream(self, id: str, outlet: Outlet) -> Outlet:
         """See `Observer.stream`. Only a few streams at a time are measured: that bounds what measuring costs."""
         if len(self._probes) >= WATCHED_STREAMS:
-            return send
-        probe = _Probe(self, id, send)
+            return outlet
+        probe = _Probe(self, id, outlet)
         self._probes[probe.send] = probe
-        return probe.send
+        return outlet._replace(send=probe.send, push=probe.push)
 
     def probe_done(self, probe: _Probe) -> None:
         """Another stream may be measured."""
@@ -243,16 +243,16 @@ class Metrics(Observer):
 
 
 class _Probe:
-    """Around the `send` of one stream: when its first event went out, and now and then how late an event was.
+    """Around the outlet of one stream: when its first event went out, and now and then how late an event was.
 
     An event is late from the moment that the log has it until the HTTP server has taken the write in which it is.
     Only a stream that has seen everything before is asked, so that a replay is not taken for lateness.
     """
 
-    def __init__(self, metrics: Metrics, id: str, send: Send) -> None:
+    def __init__(self, metrics: Metrics, id: str, outlet: Outlet) -> None:
         self._metrics = metrics
         self._id = id
-        self._send = send
+        self._send, self._push, _ = outlet
         self._began = self._sampled_at = perf_counter()
         self._first = True
         self._done = False
@@ -264,6 +264,13 @@ class _Probe:
         await self._send(message)
         if not self._done and message["type"] == "http.response.body":
             self._look(message.get("body", b""), perf_counter())
+
+    def push(self, piece: bytes) -> bool:
+        """Pushes, then looks at what was pushed."""
+        pushed = self._push(piece)
+        if pushed and not self._done:
+            self._look(piece, perf_counter())
+        return pushed
 
     def _look(self, body: bytes, now: float) -> None:
         if self._first and body:

@@ -16,6 +16,24 @@ from unspool.types import Prediction
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 """How an ASGI application sends."""
+Push = Callable[[bytes], bool]
+"""Writes a piece of a streamed body at once and returns `True`; or does nothing and returns `False`, when its socket
+does not take it now or the server knows no such way. Only between two `send` that each have more to come."""
+
+
+def never(piece: bytes) -> bool:
+    """Pushes nothing."""
+    return False
+
+
+class Outlet(NamedTuple):
+    """Where a stream's answer goes."""
+
+    send: Send
+    push: Push = never
+    abort: Callable[[], None] = lambda: None
+    """Ends the connection without waiting for what its socket has not taken."""
+
 
 _log = structlog.get_logger("unspool.observer")
 
@@ -66,15 +84,15 @@ class Observer:
     def viewer_joined(self, *, resumed: bool) -> None:
         """A stream was opened; `resumed` if from a cursor."""
 
-    def viewer_left(self, send: Send, *, dropped: bool) -> None:
-        """A stream was closed; `dropped` if its reader took nothing for too long. `send` is what `stream` returned."""
+    def viewer_left(self, outlet: Outlet, *, dropped: bool) -> None:
+        """A stream was closed; `dropped` if its reader took nothing for too long. `outlet` is what `stream` gave."""
 
     def delivered(self, outcome: str) -> None:
         """A webhook was tried; `outcome` is one of a few words."""
 
-    def stream(self, id: str, send: Send) -> Send:
-        """What a stream of the prediction should send with: `send`, or something around it."""
-        return send
+    def stream(self, id: str, outlet: Outlet) -> Outlet:
+        """Where a stream of the prediction should go: to `outlet`, or to something around it."""
+        return outlet
 
     def traceparent(self, id: str) -> str:
         """The running attempt as a W3C `traceparent`, for its worker; empty if it is not traced."""

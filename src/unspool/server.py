@@ -7,16 +7,11 @@ import gc
 import os
 import resource
 import signal
-import socket
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import structlog
-from granian.constants import HTTPModes, Interfaces
-from granian.http import HTTP1Settings
-from granian.log import LogLevels
-from granian.server.embed import Server as GranianServer
 
 from unspool import __version__, stages
 from unspool.api.app import App
@@ -31,6 +26,7 @@ from unspool.files.config import WorkerFiles
 from unspool.files.storage import SWEEP_INTERVAL_S, Storage, local_url
 from unspool.gpu_memory import GpuMemory
 from unspool.host import Host
+from unspool.http_server import HttpServer, listen
 from unspool.log_lines import log_lines
 from unspool.metrics import Metrics
 from unspool.observer import Observer, Observers
@@ -41,9 +37,6 @@ from unspool.views import Views
 from unspool.webhooks import Deliverer
 from unspool.worker import tracing
 
-CONNECTION_BUFFER_BYTES = 64 * 1024
-"""What the HTTP server keeps for a client that does not read, beside the socket's own buffer. Also the longest head of
-a request."""
 LAST_SPANS_S = 2.0
 """How long a stop waits for the collector of traces."""
 
@@ -89,8 +82,9 @@ async def _serve(
 ) -> None:
     key = (settings.api_key or _kept_key(settings.data_dir)) if settings.auth == "on" else None
     auth = await Auth.open(spool, settings, key)
-    address = _resolve(settings.host, settings.port)
-    worker_files = _worker_files(settings, address[1])
+    listening = listen(settings.host, settings.port)
+    port = listening.getsockname()[1]
+    worker_files = _worker_files(settings, port)
     storage = Storage(worker_files.storage_url, worker_files.retention_s)
     _open(storage, settings)
     learned = {stages.VARIABLE: str(settings.data_dir.absolute() / "learned")}
@@ -123,7 +117,7 @@ async def _serve(
         media=Media(storage, auth, await spool.secret(), settings),
     )
     stop = _stop_signals()
-    http = _Http(app, settings, address)
+    http = HttpServer(app, listening, head_timeout_s=settings.header_timeout_s)
     delivering = asyncio.create_task(Deliverer(spool, views, settings, on_outcome=observer.delivered).run())
     lasting = (
         viewers.drop_stalled(),
@@ -134,7 +128,8 @@ async def _serve(
     )
     background = [asyncio.ensure_future(work) for work in lasting]
     try:
-        on_listening(await http.start(), key)
+        await http.start()
+        on_listening(_base_url(settings.host, port), key)
         _calm_collector()
         await _watch_abandoned(spool, viewers)
         await _until_stopped(stop, starting)
@@ -223,7 +218,7 @@ def _calm_collector() -> None:
 def _share_one_core() -> None:
     """Where there is one core only, lets our threads take turns instead of interrupting each other.
 
-    Otherwise the HTTP thread takes the core from the event loop at every write, which costs a fifth of a busy core.
+    Otherwise the spool's thread takes the core from the event loop at every commit.
     """
     if hasattr(os, "sched_getaffinity") and len(os.sched_getaffinity(0)) == 1:
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
@@ -294,56 +289,3 @@ def _kept_key(data_dir: Path) -> str:
         with os.fdopen(descriptor, "w") as out:
             out.write(key + "\n")
         return key
-
-
-class _Http:
-    """Granian, embedded in our own event loop, so that signals, draining and stopping stay ours."""
-
-    def __init__(self, app: App, settings: Settings, address: tuple[str, int]) -> None:
-        self._settings = settings
-        where, self._port = address
-        self._server = GranianServer(
-            app,
-            address=where,
-            port=self._port,
-            interface=Interfaces.ASGINL,
-            http=HTTPModes.http1,
-            websockets=False,
-            backlog=4096,
-            backpressure=1_000_000,
-            http1_settings=HTTP1Settings(
-                header_read_timeout=int(settings.header_timeout_s * 1000), max_buffer_size=CONNECTION_BUFFER_BYTES
-            ),
-            log_level=LogLevels.error,
-        )
-        self._serving: asyncio.Future[None]
-
-    async def start(self) -> str:
-        """Listens; returns the base URL."""
-        self._serving = asyncio.ensure_future(self._server.serve())
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        if self._serving.done():
-            await self._serving
-        return _base_url(self._settings.host, self._port)
-
-    async def stop(self) -> None:
-        """Closes what is open."""
-        if not self._serving.done():
-            self._server.stop()  # type: ignore[no-untyped-call]
-            await asyncio.wait([self._serving], timeout=5)
-
-
-def _resolve(host: str, port: int) -> tuple[str, int]:
-    """The address to listen on, free at this moment; port 0 becomes one that is free.
-
-    Granian shares its port with whoever asks (SO_REUSEPORT): without this look, a second server would take away half
-    of the first one's requests instead of failing.
-
-    Raises:
-        OSError: it is in use, or no address of this machine.
-    """
-    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    with socket.create_server(address[:2], family=family) as listening:
-        found: tuple[str, int] = listening.getsockname()[:2]
-    return found

@@ -50,8 +50,8 @@ _cursor = tuple.__new__
 class Batch(msgspec.Struct, gc=False, eq=False):
     """Consecutive events of one attempt: number `first`, `first + 1`, …, each as its JSON bytes.
 
-    What a worker had ready in one turn stays one batch on its whole way, so the bytes for the socket
-    (`sse`) are built once and shared by all viewers.
+    What a worker had ready in one turn stays one batch on its whole way, so the bytes for the socket are built once for
+    all that follow it live, and once more (`sse`) for all that read it later.
 
     Out of the garbage collector's sight: a live log has very many of them, and none can be part of a cycle. For the
     same reason the events are one piece of bytes and no sequence, which the collector would have to look at.
@@ -90,15 +90,18 @@ class Batch(msgspec.Struct, gc=False, eq=False):
 
     @property
     def sse(self) -> bytes:
-        """All events as they stand on the wire, cursors included."""
-        made = self._sse
-        if made is None:
-            if self.count == 1:
-                made = sse.frame(self.attempt, self.first, self.packed)
-            else:
-                made = sse.frames(self.attempt, self.first, self.events)
-            self._sse = made
-        return made
+        """All events as they stand on the wire, cursors included. Kept for the next reader."""
+        if self._sse is None:
+            self._sse = self.frames()
+        return self._sse
+
+    def frames(self) -> bytes:
+        """The same, but not kept if it has to be made."""
+        if self._sse is not None:
+            return self._sse
+        if self.count == 1:
+            return sse.frame(self.attempt, self.first, self.packed)
+        return sse.frames(self.attempt, self.first, self.events)
 
     def after(self, cursor: Cursor) -> Batch:
         """The part of this batch that a reader at `cursor` has not seen: this very object if that is all of it."""

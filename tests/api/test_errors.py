@@ -463,7 +463,7 @@ def test_a_model_id_is_taken_literally(server: Server, path: str) -> None:
         ("POST", "predictions/{id}/stream", "GET, OPTIONS", "Use GET here, not POST."),
         ("POST", "predictions/{id}/result", "GET, OPTIONS", "Use GET here, not POST."),
         ("GET", "predictions/{id}/cancel", "POST, OPTIONS", "Use POST here, not GET."),
-        ("BREW", "predictions/{id}/events", "GET, OPTIONS", "Use GET here, not BREW."),
+        ("PATCH", "predictions/{id}/events", "GET, OPTIONS", "Use GET here, not PATCH."),
     ],
 )
 def test_a_wrong_method_is_answered_with_the_right_one(

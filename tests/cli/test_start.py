@@ -10,7 +10,7 @@ import pytest
 from support.server import Server
 from support.terminal import DEADLINE_S, environment, unspool
 
-OF_SERVERS = ("granian", "starlette", "structlog", "pydantic_settings", "sqlite3", "uvloop", "obstore", "jsonschema_rs")
+OF_SERVERS = ("uvicorn", "starlette", "structlog", "pydantic_settings", "sqlite3", "uvloop", "obstore", "jsonschema_rs")
 OURS_OF_SERVERS = ("unspool.server", "unspool.api", "unspool.spool", "unspool.model", "unspool.host", "unspool.worker")
 
 

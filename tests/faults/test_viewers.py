@@ -125,7 +125,7 @@ LINES = 12_000
 SIZE = 2_000
 MUCH = LINES * SIZE
 """24 MB: much more than all sockets on the way hold."""
-CROWD = 40
+CROWD = 80
 """One viewer's megabyte cannot be told from the noise of an allocator; those of so many can. The first crowd pays for
 what a server keeps once; what the next one costs, twice as large, is the viewers."""
 MEGABYTE = 1_000_000

@@ -21,6 +21,7 @@ from unspool.api.responses import Answer, Headers
 from unspool.config import Settings
 from unspool.errors import NotFound, RangeNotSatisfiable
 from unspool.files.storage import Info, Storage
+from unspool.http_server import abort
 
 MAX_CACHED_S = 3600
 """How long others may keep a copy: a file can be deleted."""
@@ -176,22 +177,28 @@ class _File:
             return
         gone = asyncio.ensure_future(_until_disconnect(receive))
         try:
-            await self._send_pieces(self._part, send, gone)
+            if not await self._send_pieces(self._part, send, gone):
+                abort(scope)
+                await asyncio.wait([gone], timeout=1)
         finally:
             gone.cancel()
 
-    async def _send_pieces(self, part: Part, send: Send, gone: asyncio.Future[None]) -> None:
-        """Ends early for a client that has left or takes nothing: a server's `send` does not tell."""
+    async def _send_pieces(self, part: Part, send: Send, gone: asyncio.Future[None]) -> bool:
+        """Ends early for a client that has left or takes nothing: a server's `send` does not tell.
+
+        Returns whether it ended well.
+        """
         async for piece in self._storage.read(self._info.name, part.start, part.end):
             try:
                 async with asyncio.timeout(self._stalled_s):
                     await send({"type": "http.response.body", "body": piece, "more_body": True})
             except TimeoutError:
                 _log.info("a client took nothing of a file and was dropped", after_s=self._stalled_s)
-                return
+                return False
             if gone.done():
-                return
+                return True
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+        return True
 
 
 async def _until_disconnect(receive: Receive) -> None:

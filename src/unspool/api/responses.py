@@ -11,6 +11,8 @@ from starlette.types import Receive, Scope, Send
 
 from unspool.api.stream import Viewers
 from unspool.errors import ClientError
+from unspool.http_server import pipe_of
+from unspool.observer import Outlet
 from unspool.types import Cursor
 
 Headers = list[tuple[bytes, bytes]]
@@ -105,8 +107,18 @@ class Stream:
         ]
         with self._seat:
             await self._viewers.serve(
-                receive, send, id=self._id, after=self._after, headers=headers, cancel_when_left=self._cancel_when_left
+                receive,
+                _outlet(scope, send),
+                id=self._id,
+                after=self._after,
+                headers=headers,
+                cancel_when_left=self._cancel_when_left,
             )
+
+
+def _outlet(scope: Scope, send: Send) -> Outlet:
+    pipe = pipe_of(scope)
+    return Outlet(send) if pipe is None else Outlet(send, pipe.push, pipe.abort)
 
 
 def error_answer(error: ClientError) -> Json:

@@ -7,16 +7,16 @@ one write takes all that came meanwhile.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Iterator
+from typing import Literal
 
 import structlog
-from starlette.types import Message, Receive, Send
+from starlette.types import Message, Receive
 
 from unspool import sse
 from unspool.config import Settings
 from unspool.errors import SpoolUnavailable, UnknownPrediction
-from unspool.observer import Observer
+from unspool.observer import Observer, Outlet, never
 from unspool.spool import Spool
 from unspool.types import START, Batch, Cursor, Page
 
@@ -26,9 +26,6 @@ LISTEN_AFTER_S = 0.2
 """Only a stream that lasts looks out for the departure of its client: for a short one that costs more than it saves."""
 MAX_WRITE_BYTES = 16 * 1024
 """Several events go to the socket in one piece, but for a large one no more than this."""
-
-
-_DONE = object()
 
 _log = structlog.get_logger("unspool.stream")
 
@@ -52,9 +49,8 @@ async def follow(spool: Spool, id: str, writer: Writer, keep_alive_s: float) -> 
             if page.done:
                 return
             if page.more:
-                continue
-            woken = await watch.wait(keep_alive_s, writer)
-            if not (await writer.settle() if woken else await writer.write(None)):
+                await asyncio.sleep(0)  # a socket that takes everything must not keep the others from their turn
+            elif not await watch.wait(keep_alive_s, writer) and not await writer.write(None):
                 return
 
 
@@ -104,6 +100,7 @@ class Viewer:
         self.writing_since: float | None = None
         """When the write began that its socket has not taken yet, in the loop's time."""
         self.leaving: Literal["gone", "stalled", "shutdown"] | None = None
+        self.on_leaving: Callable[[], None] = lambda: None
 
     def listen(self, receive: Receive) -> None:
         """Leaves when the client does: a server's `send` does not tell."""
@@ -114,6 +111,11 @@ class Viewer:
             pass
         self.leave("gone")
 
+    async def gone(self) -> None:
+        """Returns when its connection is known to be closed, but soon in any case."""
+        if self._listening is not None:
+            await asyncio.wait([self._listening], timeout=1)
+
     def stop_listening(self) -> None:
         """The stream has ended."""
         if self._listening is not None:
@@ -123,6 +125,7 @@ class Viewer:
         """Ends its loop, now or after the write that goes on; a stalled write ends at once."""
         if self.leaving is None:
             self.leaving = why
+            self.on_leaving()
             if self._task is not None and (self.writing_since is None or why != "shutdown"):
                 self._task.cancel()
 
@@ -137,17 +140,18 @@ class Writer:
         after: the last event that the viewer has seen.
     """
 
-    def __init__(self, viewer: Viewer, send: Send, after: Cursor) -> None:
+    __slots__ = ("_after", "_newest", "_now", "_push", "_send", "_viewer", "ended")
+
+    def __init__(self, viewer: Viewer, outlet: Outlet, after: Cursor) -> None:
         self._after = after
         self._newest: Batch | None = None
         """What was taken last: it knows `after`, without a cursor being made of each event."""
         self.ended = False
         """The terminal event is written, and the answer with it."""
         self._viewer = viewer
-        self._send = send
+        self._send, self._push, _ = outlet
+        viewer.on_leaving = self._push_no_more
         self._now = asyncio.get_running_loop().time
-        self._begun: _Begun | None = None
-        self._failure: Exception | None = None
 
     @property
     def after(self) -> Cursor:
@@ -165,6 +169,9 @@ class Writer:
             self._after, self._newest = page.batches[-1].last, None
         return True
 
+    def _push_no_more(self) -> None:
+        self._push = never
+
     def _message(self, piece: bytes, last: bool) -> Message:
         self.ended = last
         opening = self._viewer.opening
@@ -176,44 +183,12 @@ class Writer:
         viewer.opening = b""
         return viewer.leaving is None
 
-    def take(self, news: Sequence[Batch]) -> bool:
-        """See `Tail.take`. A write that has to wait for its socket is left for the task to end."""
-        piece = news[0].sse if len(news) == 1 else b"".join([batch.sse for batch in news])
-        if len(piece) > MAX_WRITE_BYTES or self._viewer.leaving is not None:
+    def take(self, newest: Batch, piece: bytes) -> bool:
+        """See `Tail.take`. What the socket does not take at once is left for the task."""
+        if len(piece) > MAX_WRITE_BYTES or not self._push(piece):
             return False
-        self._newest = news[-1]
-        try:
-            sending = self._send({"type": "http.response.body", "body": piece, "more_body": True}).__await__()
-            waits_for = next(sending, _DONE)
-        except Exception as error:
-            self._failure = error
-            return False
-        if waits_for is _DONE:
-            return True
-        self._viewer.writing_since = self._now()
-        self._begun = _Begun(sending, waits_for)
-        return False
-
-    async def settle(self) -> bool:
-        """Ends the write that `take` has begun, or raises what it raised. Returns whether the viewer goes on."""
-        if self._failure is not None:
-            raise self._failure
-        if self._begun is not None:
-            begun, self._begun = self._begun, None
-            await begun
-        return self._written()
-
-
-class _Begun:
-    """Something awaited that was begun outside of any task and waits: awaiting this is its rest."""
-
-    def __init__(self, awaiting: Generator[Any, Any, Any], waits_for: Any) -> None:
-        self._awaiting = awaiting
-        self._waits_for = waits_for
-
-    def __await__(self) -> Generator[Any, Any, None]:
-        yield self._waits_for
-        yield from self._awaiting
+        self._newest = newest
+        return True
 
 
 class Viewers:
@@ -235,7 +210,7 @@ class Viewers:
     async def serve(
         self,
         receive: Receive,
-        send: Send,
+        outlet: Outlet,
         *,
         id: str,
         after: Cursor,
@@ -250,31 +225,34 @@ class Viewers:
         self._viewers.setdefault(id, set()).add(viewer)
         self._forget_abandoned(id)
         self._observer.viewer_joined(resumed=after != START)
-        send = self._observer.stream(id, send)
+        outlet = self._observer.stream(id, outlet)
         listening = self._loop.call_later(LISTEN_AFTER_S, viewer.listen, receive)
         try:
-            if not self._closed:
-                await self._write(send, viewer, after, headers)
+            await self._write(outlet, viewer, after, headers)
         except asyncio.CancelledError:
             if viewer.leaving is None:
                 raise
             if viewer.leaving == "shutdown":
-                await send({"type": "http.response.body", "body": b"", "more_body": False})
+                await outlet.send({"type": "http.response.body", "body": b"", "more_body": False})
+            elif viewer.leaving == "stalled":
+                outlet.abort()
+                await viewer.gone()
         finally:
             listening.cancel()
             viewer.stop_listening()
-            self._observer.viewer_left(send, dropped=viewer.leaving == "stalled")
+            self._observer.viewer_left(outlet, dropped=viewer.leaving == "stalled")
             self._left(viewer, cancel_when_left)
 
-    async def _write(self, send: Send, viewer: Viewer, after: Cursor, headers: list[tuple[bytes, bytes]]) -> None:
-        writer = Writer(viewer, send, after)
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
+    async def _write(self, outlet: Outlet, viewer: Viewer, after: Cursor, headers: list[tuple[bytes, bytes]]) -> None:
+        writer = Writer(viewer, outlet, after)
+        await outlet.send({"type": "http.response.start", "status": 200, "headers": headers})
         try:
-            await follow(self._spool, viewer.id, writer, self._settings.keep_alive_s)
+            if not self._closed:
+                await follow(self._spool, viewer.id, writer, self._settings.keep_alive_s)
         except (UnknownPrediction, SpoolUnavailable) as error:
             _log.warning("a stream was cut", id=viewer.id, cause=str(error))
         if not writer.ended:
-            await send({"type": "http.response.body", "body": viewer.opening, "more_body": False})
+            await outlet.send({"type": "http.response.body", "body": viewer.opening, "more_body": False})
 
     def _left(self, viewer: Viewer, cancel_when_left: bool) -> None:
         others = self._viewers[viewer.id]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import socket
 import sys
 import time
 from collections.abc import Mapping
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
 FORWARD_TIMEOUT_S = 10.0
 MAX_SHOWN = 200
-STOP_TIMEOUT_S = 5.0
+HEAD_TIMEOUT_S = 30.0
 PASSED_ON = ("content-type", "user-agent", "webhook-id", "webhook-timestamp", "webhook-signature")
 
 app = typer.Typer(name="webhooks", help="Webhooks on the way to you.", no_args_is_help=True)
@@ -166,44 +165,17 @@ async def _serve(receiver: Starlette, host: str, port: int) -> None:
     """Serves until SIGINT or SIGTERM."""
     import asyncio
 
-    from granian.constants import HTTPModes, Interfaces
-    from granian.log import LogLevels
-    from granian.server.embed import Server
+    from unspool.http_server import HttpServer, listen
 
-    port = _free_port(host, port)
-    server = Server(
-        receiver,
-        address=host,
-        port=port,
-        interface=Interfaces.ASGINL,
-        http=HTTPModes.http1,
-        websockets=False,
-        log_level=LogLevels.error,
-    )
+    listening = listen(host, port)
+    server = HttpServer(receiver, listening, head_timeout_s=HEAD_TIMEOUT_S)
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    serving = asyncio.ensure_future(server.serve())
-    stopping = asyncio.ensure_future(stop.wait())
-    _explain(host, port)
-    await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
-    if serving.done():
-        await serving
-    else:
-        server.stop()  # type: ignore[no-untyped-call]
-        await asyncio.wait([serving], timeout=STOP_TIMEOUT_S)
-
-
-def _free_port(host: str, port: int) -> int:
-    """The port, if it is free: granian would share it with whoever has it. 0 becomes one that is free.
-
-    Raises:
-        OSError: it is in use, or the host is no address of this machine.
-    """
-    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    with socket.create_server(address[:2], family=family) as listening:
-        return int(listening.getsockname()[1])
+    await server.start()
+    _explain(host, listening.getsockname()[1])
+    await stop.wait()
+    await server.stop()
 
 
 def _explain(host: str, port: int) -> None:

@@ -92,7 +92,7 @@ class LocalWatch:
         tail, log = self._tail, self._log
         if tail is not None and log is not None and not log.done and self._waits():
             news = log.newest(tail.after)
-            if news and tail.take(news):
+            if news and tail.take(news[-1], _on_the_wire(news)):
                 self.level = tail
                 return
         self.rouse()
@@ -191,7 +191,8 @@ class Log:
         self.batches: list[Batch] = []
         self._fresh: list[Batch] = []
         """What has become visible since the readers were last woken."""
-        self.watches: set[LocalWatch] = set()
+        self.watches: tuple[LocalWatch, ...] = ()
+        """Mostly one: a tuple lies closest together, which counts where thousands of logs are gone through."""
         self.told_at = 0.0
         """When its readers were last woken or fed, in the loop's time."""
         self.attempt = 0
@@ -232,8 +233,21 @@ class Log:
             if self.watches:
                 self._fresh.append(batch)
                 if not self._waking:
-                    self._wake_soon()
+                    if self._news is not None:
+                        self._waking = True
+                        self._news.add(self)
+                    else:
+                        self._wake_soon()
         return batch
+
+    def watch(self) -> LocalWatch:
+        """A new wake-up for what comes."""
+        watch = LocalWatch(self, on_close=self._unwatch)
+        self.watches = (*self.watches, watch)
+        return watch
+
+    def _unwatch(self, watch: LocalWatch) -> None:
+        self.watches = tuple(other for other in self.watches if other is not watch)
 
     def _hold_or_show(self, batch: Batch) -> None:
         if self._gate:
@@ -288,13 +302,17 @@ class Log:
         self._waking = False
         self.told_at = now
         fresh, self._fresh = self._fresh, []
-        feed = bool(fresh) and not self.done
+        piece = b""
         for watch in self.watches:
             level = watch.level
             if level is None:
                 watch.wake()
-            elif not (feed and level.take(fresh)):
+            elif self.done or not fresh:
                 watch.rouse()
+            else:
+                piece = piece or _on_the_wire(fresh)
+                if not level.take(fresh[-1], piece):
+                    watch.rouse()
 
     def seen_by(self, tail: Tail) -> bool:
         """Whether the tail has seen everything that is visible, and nothing of what its readers will be woken for."""
@@ -356,6 +374,10 @@ class Log:
             self.floor = batch.last
             count += 1
         del self.batches[:count]
+
+
+def _on_the_wire(news: list[Batch]) -> bytes:
+    return news[0].frames() if len(news) == 1 else b"".join([batch.frames() for batch in news])
 
 
 def _cost(batch: Batch) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 import msgspec
@@ -253,14 +254,11 @@ class Entry(Waiting):
 
     def take_parts(self) -> list[tuple[Any, ...]]:
         """Everything loose as rows of `parts`, as a rule one for each attempt."""
-        grouped: list[list[Batch]] = []
-        for batch in self.loose:
-            if grouped and grouped[-1][0].attempt == batch.attempt:
-                grouped[-1].append(batch)
-            else:
-                grouped.append([batch])
-        self.loose, self.journaled = [], 0
-        return [row for group in grouped for row in self._rows(group)]
+        loose, self.loose, self.journaled = self.loose, [], 0
+        if loose and loose[0].attempt == loose[-1].attempt:  # they are in order: all of them
+            return self._rows(loose)
+        grouped = groupby(loose, key=lambda batch: batch.attempt)
+        return [row for _, group in grouped for row in self._rows(list(group))]
 
     def _rows(self, group: list[Batch]) -> list[tuple[Any, ...]]:
         """Consecutive batches of one attempt; in several rows when it is much, since readers read whole rows."""

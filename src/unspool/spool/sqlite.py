@@ -74,8 +74,8 @@ from unspool.states import Change, Status
 from unspool.types import Batch, Cursor, ModelInfo, Page, Prediction, Submission
 
 FLUSH_INTERVAL_S = 0.02
-FLUSH_AFTER = 3
-"""An event is handed to the writer thread in the third flush after it was appended (the contract allows 0.1 s).
+FLUSH_AFTER = 4
+"""An event is handed to the writer thread in the fourth flush after it was appended (the contract allows 0.1 s).
 
 So each flush takes a part of those that talk, with several events of each: one flush for all of them would be a
 pause that their viewers notice, and one event at a time would cost more.
@@ -617,9 +617,7 @@ class SqliteSpool:
         entry = self._entries.get(id)
         if entry is None:
             return LocalWatch()
-        watch = LocalWatch(entry.log, on_close=entry.log.watches.discard)
-        entry.log.watches.add(watch)
-        return watch
+        return entry.log.watch()
 
     def watch_work(self) -> LocalWatch:
         """See `Spool.watch_work`."""

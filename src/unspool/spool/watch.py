@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -17,8 +16,13 @@ class Tail(Protocol):
         """The last event that it has seen."""
         ...
 
-    def take(self, news: Sequence[Batch]) -> bool:
-        """Offers what is new, one batch or more. If it is taken, `after` is its end. `False` wakes the waiter."""
+    def take(self, newest: Batch, piece: bytes) -> bool:
+        """Offers what is new. If it is taken, `after` is its end. `False` wakes the waiter.
+
+        Args:
+            newest: the last batch of what is new.
+            piece: all of it, as it stands on the wire.
+        """
         ...
 
 

@@ -1,0 +1,134 @@
+"""Connections that are kept, shared by several requests, or given up: what HTTP promises beneath the API."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from conftest import MODELS
+from support.raw import Raw
+from support.server import KEY, Server
+
+LIVE = b"GET /health/live HTTP/1.1\r\nHost: test\r\n\r\n"
+AUTH = f"Authorization: Bearer {KEY}\r\n"
+
+
+@pytest.fixture(scope="module")
+def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    server = Server(MODELS / "few.py", tmp_path_factory.mktemp("impatient"), {"UNSPOOL_HEADER_TIMEOUT_S": "0.5"})
+    try:
+        yield server.start().wait_until_ready()
+    finally:
+        server.close()
+
+
+def read_answer(raw: Raw) -> bytes:
+    """The head and the body of an answer that says how long it is; the connection stays as it is."""
+    answer = b""
+    while b"\r\n\r\n" not in answer:
+        answer += raw.socket.recv(1)
+    length = int(answer.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+    head = len(answer)
+    while len(answer) < head + length:
+        answer += raw.socket.recv(head + length - len(answer))
+    return answer
+
+
+def test_a_connection_serves_one_request_after_the_other(impatient: Server):
+    with Raw(impatient.url) as raw:
+        for _ in range(3):
+            raw.send(LIVE)
+            assert read_answer(raw).startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+def test_requests_that_come_together_are_answered_in_their_order(impatient: Server):
+    with Raw(impatient.url) as raw:
+        raw.send(LIVE + LIVE.replace(b"live", b"none") + LIVE)
+        statuses = [read_answer(raw)[9:12] for _ in range(3)]
+    assert statuses == [b"200", b"404", b"200"]
+
+
+def test_a_head_that_comes_in_pieces_is_put_together(impatient: Server):
+    with Raw(impatient.url) as raw:
+        for at in range(len(LIVE)):
+            raw.send(LIVE[at : at + 1])
+        assert read_answer(raw).startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+def test_a_connection_that_asks_nothing_more_is_closed(impatient: Server):
+    with Raw(impatient.url) as raw:
+        raw.send(LIVE)
+        read_answer(raw)
+        assert raw.socket.recv(1000) == b""
+
+
+@pytest.mark.parametrize("begun", [b"\r\n", b"G", LIVE[:-2]], ids=["a blank line", "a letter", "all but the end"])
+def test_a_later_head_that_never_ends_is_given_up(impatient: Server, begun: bytes):
+    """The first answer does not buy a client all the time in the world."""
+    with Raw(impatient.url) as raw:
+        raw.send(LIVE)
+        read_answer(raw)
+        raw.send(begun)
+        assert raw.socket.recv(1000) == b""
+
+
+@pytest.mark.parametrize("size", [70_000, 300_000])
+def test_a_head_that_is_too_long_is_refused_before_it_ends(impatient: Server, size: int):
+    with Raw(impatient.url) as raw:
+        raw.send(LIVE[:-2] + b"X-Much: " + b"x" * size)
+        assert raw.socket.recv(12) == b"HTTP/1.1 400"
+
+
+def test_a_method_that_does_not_exist_is_refused(impatient: Server):
+    with Raw(impatient.url) as raw:
+        raw.send(LIVE.replace(b"GET", b"BREW"))
+        assert raw.socket.recv(12) == b"HTTP/1.1 400"
+
+
+def test_who_waits_to_be_asked_for_its_body_is_asked(impatient: Server):
+    head = f"POST /api/v3/test/echo HTTP/1.1\r\nHost: test\r\n{AUTH}Content-Length: 2\r\nExpect: 100-continue\r\n\r\n"
+    with Raw(impatient.url) as raw:
+        raw.send(head.encode())
+        assert raw.socket.recv(25, 0x100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        raw.send(b"{}")
+        assert read_answer(raw).startswith(b"HTTP/1.1 400")
+
+
+def test_who_is_refused_anyway_is_not_asked_for_its_body(impatient: Server):
+    head = "POST /api/v3/test/echo HTTP/1.1\r\nHost: test\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n"
+    with Raw(impatient.url) as raw:
+        raw.send(head.encode())
+        assert read_answer(raw).startswith(b"HTTP/1.1 401")
+
+
+def test_a_stream_for_a_client_of_http_1_0_has_no_chunks_and_ends_with_the_connection(impatient: Server):
+    body = b'{"n": 3, "stream": true}'
+    head = f"POST /api/v3/test/count HTTP/1.0\r\n{AUTH}Content-Length: {len(body)}\r\n\r\n"
+    with Raw(impatient.url) as raw:
+        raw.send(head.encode() + body)
+        answer = b""
+        while data := raw.socket.recv(1 << 16):
+            answer += data
+    answered, _, stream = answer.partition(b"\r\n\r\n")
+    assert b"transfer-encoding" not in answered.lower()
+    assert b"connection: close" in answered.lower()
+    assert stream.startswith(b"retry: 1000\n\nid: 0-1\ndata: ")
+    assert b'"type":"complete"' in stream.splitlines()[-2]
+
+
+def test_a_client_of_http_1_0_is_told_the_length_of_what_has_one(impatient: Server):
+    with Raw(impatient.url) as raw:
+        raw.send(b"GET /health/live HTTP/1.0\r\n\r\n")
+        assert read_answer(raw).endswith(b'{"status":"live"}')
+        assert raw.socket.recv(1000) == b""
+
+
+def test_an_answer_to_head_has_the_length_of_the_body_and_no_body(impatient: Server):
+    with Raw(impatient.url) as raw:
+        raw.send(LIVE.replace(b"GET", b"HEAD") + LIVE)
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            head += raw.socket.recv(1)
+        assert b"content-length: 17" in head.lower()
+        assert raw.socket.recv(12) == b"HTTP/1.1 200", "what follows is the next answer"
