@@ -312,6 +312,7 @@ def test_models_are_listed_with_their_schema_and_what_they_stream(client: Client
     assert (schema["type"], schema["method"], schema["api_path"]) == ("model_run", "POST", "/api/v3/test/count")
     assert schema["request_schema"]["properties"]["n"] == {
         "default": 3,
+        "maximum": 1_000_000,
         "minimum": 0,
         "title": "N",
         "type": "integer",

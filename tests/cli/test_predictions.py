@@ -49,14 +49,15 @@ def test_ps_watches_in_a_pipe_with_a_line_for_each_change(server: Server, gate: 
 
 def test_logs_are_what_the_model_said_and_can_be_followed(server: Server, gate: Gate) -> None:
     id = server.client().submit("show/bar", gate=str(gate))["id"]
-    following = begin(server, "logs", id, "--follow", "--json")
-    assert following.stdout is not None
-    first = json.loads(following.stdout.readline())
-    assert (first["type"], first["level"], first["message"]) == ("log", "info", "a secret of the house")
-    assert first["cursor"].startswith("1-")
-    gate.open()
-    rest, _ = following.communicate(timeout=DEADLINE_S)
-    assert [line["message"] for line in lines(rest)] == ["half of it is blue"]
+    with begin(server, "logs", id, "--follow", "--json") as following:
+        assert following.stdout is not None
+        first = json.loads(following.stdout.readline())
+        assert (first["type"], first["level"], first["message"]) == ("log", "info", "a secret of the house")
+        assert first["cursor"].startswith("1-")
+        gate.open()
+        rest = following.stdout.read()  # not `communicate`: it would not see what came together with the first line
+        assert [line["message"] for line in lines(rest)] == ["half of it is blue"]
+        assert following.wait(DEADLINE_S) == 0
     done = unspool(server, "logs", id)
     assert [line.split(maxsplit=2)[1:] for line in done.out.splitlines()] == [
         ["info", "a secret of the house"],

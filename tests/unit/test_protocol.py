@@ -8,13 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unspool.states import Status
-from unspool.types import ModelInfo
+from unspool.types import ModelInfo, Spoken
 from unspool.worker import protocol
 from unspool.worker.protocol import (
     MAX_FRAME_BYTES,
     BadFile,
     Described,
-    Events,
     Finished,
     Frame,
     Heartbeat,
@@ -61,7 +60,7 @@ TO_HOST: list[tuple[Frame, bytes]] = [
     (LoadFailed("c", "d"), b"\x00\x00\x00\x10\x93\xaaLoadFailed\xa1c\xa1d"),
     (Heartbeat(), b"\x00\x00\x00\x0b\x91\xa9Heartbeat"),
     (
-        Turn([Events.of("p", 1, (b"{}", b"[]"))]),
+        Turn([Spoken.of("p", 1, (b"{}", b"[]"))]),
         b"\x00\x00\x00\x14\x93\xa4Turn\x91\x94\xa1p\x01\xc4\x05{}\n[]\x02\x90",
     ),
     (
@@ -101,7 +100,7 @@ def test_a_host_does_not_listen_to_hosts(data: bytes):
 
 def test_event_bytes_go_through_unread():
     """Whatever they are."""
-    message = Turn([Events.of("p", 1, (b"\xff\x00 not json",))])
+    message = Turn([Spoken.of("p", 1, (b"\xff\x00 not json",))])
     (body,) = Splitter().feed(protocol.encode(message))
     assert protocol.to_host_decoder.decode(body) == message
 
