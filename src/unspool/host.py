@@ -29,8 +29,8 @@ from unspool.placement import place
 from unspool.spool import Spool
 from unspool.spool.base import Claim
 from unspool.states import Status
-from unspool.types import ModelInfo, Prediction
-from unspool.worker.protocol import Events, Finished, Stop, Turn
+from unspool.types import ModelInfo, Prediction, Spoken
+from unspool.worker.protocol import Finished, Stop, Turn
 from unspool.worker.supervisor import WorkerGone, WorkerProcess
 
 LOOK_INTERVAL_S = 1.0
@@ -396,7 +396,7 @@ class Host:
         if any(turn.finished for turn in turns):
             await self._look()
 
-    async def _append(self, replica: _Replica, spoken: list[Events]) -> None:
+    async def _append(self, replica: _Replica, spoken: list[Spoken]) -> None:
         if not spoken:
             return
         for claim in await _kept(self._spool.append_all, spoken):

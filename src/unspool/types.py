@@ -133,6 +133,27 @@ class Batch(msgspec.Struct, gc=False, eq=False):
         return f"Batch({self.attempt}-{self.first}…{self.last}, {self.count} events)"
 
 
+class Spoken(NamedTuple):
+    """What a running attempt adds to its log, in the one piece of bytes in which it travels.
+
+    A tuple, since it is taken apart where a host hears of it: that costs less than asking for each part by name.
+    """
+
+    id: str
+    """The prediction."""
+    attempt: int
+    """Its attempt that says this."""
+    packed: bytes
+    """The events, each one JSON object of `wire.md` §3, none of them terminal, with a line break between each two."""
+    number: int
+    """How many these are, one at least."""
+
+    @classmethod
+    def of(cls, id: str, attempt: int, events: Sequence[bytes]) -> Spoken:
+        """These events."""
+        return cls(id, attempt, events[0] if len(events) == 1 else b"\n".join(events), len(events))
+
+
 class Page(NamedTuple):
     """What one read of a log returned."""
 

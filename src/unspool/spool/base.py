@@ -37,7 +37,7 @@ from unspool.spool.deliveries import Deliveries
 from unspool.spool.keys import Keys, Limits
 from unspool.spool.watch import Watch
 from unspool.states import Status
-from unspool.types import Cursor, ModelInfo, Page, Prediction, Submission
+from unspool.types import Cursor, ModelInfo, Page, Prediction, Spoken, Submission
 
 
 class Claim(NamedTuple):
@@ -52,30 +52,6 @@ class Submitted(NamedTuple):
 
     prediction: Prediction
     new: bool
-
-
-class Spoken(Protocol):
-    """Events that a running attempt adds to its log, in the one piece of bytes in which they travel."""
-
-    @property
-    def id(self) -> str:
-        """The prediction."""
-        ...
-
-    @property
-    def attempt(self) -> int:
-        """Its attempt that says them."""
-        ...
-
-    @property
-    def packed(self) -> bytes:
-        """Each one JSON object of `wire.md` §3, none of them terminal, with a line break between each two."""
-        ...
-
-    @property
-    def count(self) -> int:
-        """How many these are, one at least."""
-        ...
 
 
 class Spool(Protocol):

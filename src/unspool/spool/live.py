@@ -11,6 +11,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
+from unspool import sse
 from unspool.events import PROGRESS_PREFIX
 from unspool.spool.watch import Tail
 from unspool.types import START, Batch, Cursor, Page
@@ -92,7 +93,7 @@ class LocalWatch:
         tail, log = self._tail, self._log
         if tail is not None and log is not None and not log.done and self._waits():
             news = log.newest(tail.after)
-            if news and tail.take(news[-1], _on_the_wire(news)):
+            if news and tail.take(news[-1], b"".join([batch.frames() for batch in news])):
                 self.level = tail
                 return
         self.rouse()
@@ -189,8 +190,8 @@ class Log:
         self._news = news
         self._waking = False
         self.batches: list[Batch] = []
-        self._fresh: list[Batch] = []
-        """What has become visible since the readers were last woken."""
+        self._fresh: list[bytes] = []
+        """What has become visible since the readers were last woken, as it stands on the wire."""
         self.watches: tuple[LocalWatch, ...] = ()
         """Mostly one: a tuple lies closest together, which counts where thousands of logs are gone through."""
         self.told_at = 0.0
@@ -231,7 +232,8 @@ class Log:
             self.batches.append(batch)
             self.bytes += len(packed) + _EVENT_OVERHEAD_BYTES * count
             if self.watches:
-                self._fresh.append(batch)
+                made = sse.frame(attempt, n + 1, packed) if count == 1 else batch.frames()
+                self._fresh.append(made)
                 if not self._waking:
                     if self._news is not None:
                         self._waking = True
@@ -259,7 +261,7 @@ class Log:
     def _show(self, batch: Batch) -> None:
         self.batches.append(batch)
         if self.watches:
-            self._fresh.append(batch)
+            self._fresh.append(batch.frames())
         if batch.attempt == 0:
             self.queue_n = batch.last.n
         self.bytes += _cost(batch)
@@ -302,17 +304,14 @@ class Log:
         self._waking = False
         self.told_at = now
         fresh, self._fresh = self._fresh, []
-        piece = b""
+        feed = bool(fresh) and not self.done
+        piece = fresh[0] if len(fresh) == 1 else b"".join(fresh)
         for watch in self.watches:
             level = watch.level
             if level is None:
                 watch.wake()
-            elif self.done or not fresh:
+            elif not (feed and level.take(self.batches[-1], piece)):
                 watch.rouse()
-            else:
-                piece = piece or _on_the_wire(fresh)
-                if not level.take(fresh[-1], piece):
-                    watch.rouse()
 
     def seen_by(self, tail: Tail) -> bool:
         """Whether the tail has seen everything that is visible, and nothing of what its readers will be woken for."""
@@ -374,10 +373,6 @@ class Log:
             self.floor = batch.last
             count += 1
         del self.batches[:count]
-
-
-def _on_the_wire(news: list[Batch]) -> bytes:
-    return news[0].frames() if len(news) == 1 else b"".join([batch.frames() for batch in news])
 
 
 def _cost(batch: Batch) -> int:

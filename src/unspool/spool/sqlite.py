@@ -37,7 +37,7 @@ from unspool.errors import BadCursor, IdempotencyMismatch, SpoolUnavailable, Sta
 from unspool.events import TaskCode
 from unspool.observer import Observer, Origin, origin
 from unspool.spool.archive import Archive
-from unspool.spool.base import Claim, Spoken, Submitted
+from unspool.spool.base import Claim, Submitted
 from unspool.spool.deliveries import target_of
 from unspool.spool.keys import UNLIMITED, Keys, Limits
 from unspool.spool.live import PAGE_BYTES, LocalWatch, News
@@ -71,7 +71,7 @@ from unspool.spool.sqlite_file import (
 )
 from unspool.spool.sqlite_keys import SqliteKeys
 from unspool.states import Change, Status
-from unspool.types import Batch, Cursor, ModelInfo, Page, Prediction, Submission
+from unspool.types import Batch, Cursor, ModelInfo, Page, Prediction, Spoken, Submission
 
 FLUSH_INTERVAL_S = 0.02
 FLUSH_AFTER = 4
@@ -362,12 +362,12 @@ class SqliteSpool:
     async def append_all(self, spoken: Iterable[Spoken]) -> list[Claim]:
         """See `Spool.append_all`."""
         running, stale = self._running, []
-        for said in spoken:
-            entry = running.get(said.id)
-            if entry is None or entry.attempt != said.attempt:
-                stale.append(Claim(said.id, said.attempt))
+        for id, attempt, packed, count in spoken:
+            entry = running.get(id)
+            if entry is None or entry.attempt != attempt:
+                stale.append(Claim(id, attempt))
             else:
-                entry.loose.append(batch := entry.log.append(said.attempt, said.packed, said.count))
+                entry.loose.append(batch := entry.log.append(attempt, packed, count))
                 if entry.ear is not None:
                     entry.ear(batch)
                 if entry.talking is None:

@@ -39,6 +39,7 @@ from unspool import events
 from unspool.errors import ModelFileError
 from unspool.files.file import may_hold_files
 from unspool.model import Cancelled, Model, Run, current_run, find_models
+from unspool.types import Spoken
 from unspool.worker import capture, tracing
 from unspool.worker.batching import Batcher, Desk, Member, arguments_of
 from unspool.worker.files import Job, Key, RunFiles, forget
@@ -47,7 +48,6 @@ from unspool.worker.outcomes import completed, drain, drain_async, failed, is_as
 from unspool.worker.protocol import (
     BadFile,
     Described,
-    Events,
     Finished,
     Frame,
     Heartbeat,
@@ -375,7 +375,7 @@ def _turn_of(said: list[tuple[Key, bytes | Finished]]) -> Turn:
             by_run.setdefault(key, []).append(what)
         else:
             finished.append(what)
-    return Turn([Events.of(id, attempt, some) for (id, attempt), some in by_run.items()], finished)
+    return Turn([Spoken.of(id, attempt, some) for (id, attempt), some in by_run.items()], finished)
 
 
 class _Setup(Run):

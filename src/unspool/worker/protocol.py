@@ -4,7 +4,7 @@ Two socket pairs join them, so that output can never delay a cancel:
 
 control   host → worker  `Load`, `Start`, `Stop`, `Shutdown`
           worker → host  `Described` | `BadFile`, `Loading`, `Ready` | `LoadFailed`, `Heartbeat`
-events    worker → host  `Turn`: what runs said, as `Events` and `Finished`
+events    worker → host  `Turn`: what runs said, as `Spoken` and `Finished`
 
 A frame is four bytes of length (big-endian), then the message as msgpack. Event JSON rides in it as bytes that
 nobody on the way looks into.
@@ -13,12 +13,12 @@ nobody on the way looks into.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import msgspec
 
 from unspool.states import Status
-from unspool.types import ModelInfo
+from unspool.types import ModelInfo, Spoken
 
 MAX_FRAME_BYTES = 256 * 1024 * 1024
 _LENGTH = struct.Struct(">I")
@@ -91,23 +91,7 @@ class Heartbeat(Frame, frozen=True):
     """The process is alive and can take the interpreter lock."""
 
 
-class Events(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What a run said since the last turn. There are many, and none is part of a cycle: nothing for the collector."""
-
-    id: str
-    attempt: int
-    packed: bytes
-    """The events, each one JSON object without line breaks, with a line break between each two."""
-    count: int
-    """How many these are."""
-
-    @classmethod
-    def of(cls, id: str, attempt: int, events: Sequence[bytes]) -> Events:
-        """What a run said."""
-        return cls(id, attempt, events[0] if len(events) == 1 else b"\n".join(events), len(events))
-
-
-class Finished(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class Finished(msgspec.Struct, frozen=True, array_like=True):
     """The last word of a run: its terminal event. Its slot is free."""
 
     id: str
@@ -121,7 +105,7 @@ class Finished(msgspec.Struct, frozen=True, array_like=True, gc=False):
 class Turn(Frame, frozen=True):
     """All that the runs of a worker said since the last one: first their events, then who has finished."""
 
-    events: list[Events]
+    events: list[Spoken]
     finished: list[Finished] = []
 
 

@@ -38,7 +38,7 @@ from unspool.worker.protocol import (
 )
 
 MAX_UNREAD = 1_000
-"""When the host is behind by more `Events` and `Finished` of one worker than these, the rest waits in its socket."""
+"""When the host is behind by more `Spoken` and `Finished` of one worker than these, the rest waits in its socket."""
 LAST_WORDS_S = 1.0
 """How long what a dead worker has said may take to arrive."""
 
