@@ -92,16 +92,14 @@ class Batch(msgspec.Struct, gc=False, eq=False):
     def sse(self) -> bytes:
         """All events as they stand on the wire, cursors included. Kept for the next reader."""
         if self._sse is None:
-            self._sse = self.frames()
+            self._sse = sse.frames(self.attempt, self.first, self.events)
         return self._sse
 
     def frames(self) -> bytes:
-        """The same, but not kept if it has to be made."""
-        if self._sse is not None:
-            return self._sse
-        if self.count == 1:
+        """The same; but of an event alone it is not kept, since that costs more memory than it saves time."""
+        if self.count == 1 and self._sse is None:
             return sse.frame(self.attempt, self.first, self.packed)
-        return sse.frames(self.attempt, self.first, self.events)
+        return self.sse
 
     def after(self, cursor: Cursor) -> Batch:
         """The part of this batch that a reader at `cursor` has not seen: this very object if that is all of it."""
