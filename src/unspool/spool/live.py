@@ -46,7 +46,10 @@ class News:
         logs, self._logs = self._logs, []
         now = self._loop.time()
         for log in logs:
-            log.wake(now)
+            try:
+                log.wake(now)
+            except Exception as error:  # one viewer's trouble is not that of the others
+                self._loop.call_exception_handler({"message": "a log's readers could not be woken", "exception": error})
 
 
 class LocalWatch:
