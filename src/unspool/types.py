@@ -51,7 +51,7 @@ class Batch(msgspec.Struct, gc=False, eq=False):
     """Consecutive events of one attempt: number `first`, `first + 1`, …, each as its JSON bytes.
 
     What a worker had ready in one turn stays one batch on its whole way, so the bytes for the socket are built once for
-    all that follow it live, and once more (`sse`) for all that read it later.
+    all viewers; those of an event alone once for all that follow it live, and once more for all that read it later.
 
     Out of the garbage collector's sight: a live log has very many of them, and none can be part of a cycle. For the
     same reason the events are one piece of bytes and no sequence, which the collector would have to look at.

@@ -238,11 +238,7 @@ class Log:
                 made = sse.frame(attempt, n + 1, packed) if count == 1 else batch.frames()
                 self._fresh.append(made)
                 if not self._waking:
-                    if self._news is not None:
-                        self._waking = True
-                        self._news.add(self)
-                    else:
-                        self._wake_soon()
+                    self._wake_soon()
         return batch
 
     def watch(self) -> LocalWatch:
