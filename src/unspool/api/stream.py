@@ -140,12 +140,10 @@ class Writer:
         after: the last event that the viewer has seen.
     """
 
-    __slots__ = ("_after", "_newest", "_now", "_push", "_send", "_viewer", "ended")
+    __slots__ = ("_attempt", "_n", "_now", "_push", "_send", "_viewer", "ended")
 
     def __init__(self, viewer: Viewer, outlet: Outlet, after: Cursor) -> None:
-        self._after = after
-        self._newest: Batch | None = None
-        """What was taken last: it knows `after`, without a cursor being made of each event."""
+        self._attempt, self._n = after
         self.ended = False
         """The terminal event is written, and the answer with it."""
         self._viewer = viewer
@@ -156,7 +154,7 @@ class Writer:
     @property
     def after(self) -> Cursor:
         """The last event that the viewer has seen."""
-        return self._after if self._newest is None else self._newest.last
+        return Cursor(self._attempt, self._n)
 
     async def write(self, page: Page | None) -> bool:
         """Writes a page, or a keep-alive where there is none. Returns whether the viewer goes on."""
@@ -166,7 +164,7 @@ class Writer:
             if not self._written():
                 return False
         if page is not None and page.batches:
-            self._after, self._newest = page.batches[-1].last, None
+            self._attempt, self._n = page.batches[-1].last
         return True
 
     def _push_no_more(self) -> None:
@@ -183,11 +181,11 @@ class Writer:
         viewer.opening = b""
         return viewer.leaving is None
 
-    def take(self, newest: Batch, piece: bytes) -> bool:
+    def take(self, attempt: int, n: int, piece: bytes) -> bool:
         """See `Tail.take`. What the socket does not take at once is left for the task."""
-        if len(piece) > MAX_WRITE_BYTES or not self._push(piece):
+        if not self._push(piece):
             return False
-        self._newest = newest
+        self._attempt, self._n = attempt, n
         return True
 
 

@@ -6,7 +6,7 @@ Turns them into rows and journal lines, and back. Knows no driver.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -89,7 +89,6 @@ class Entry(Waiting):
         "cancel_requested",
         "created_at_ns",
         "created_event",
-        "ear",
         "ended",
         "ending",
         "failures",
@@ -97,7 +96,6 @@ class Entry(Waiting):
         "journaled",
         "lease_until_ns",
         "log",
-        "loose",
         "lost_attempt",
         "origin",
         "pin",
@@ -133,18 +131,14 @@ class Entry(Waiting):
         self.ended: asyncio.Future[None] | None = None
         """While its outcome is being made durable."""
         self.log = Log(news)
-        self.loose: list[Batch] = []
-        """Batches that are in no part yet."""
         self.journaled = 0
-        """How many of `loose` the journal has."""
+        """How many batches the journal has of those that are in no part yet (`log.unsaved`)."""
         self.pin: int | None = None
         """The first journal row that this prediction would need after a crash."""
         self.promised_at_ns: int | None = None
         """When its row said that attempt 1 runs, while that has not begun yet."""
         self.talking: dict[Entry, None] | None = None
         """Where the spool has noted it, while it has events that the journal does not have."""
-        self.ear: Callable[[Batch], None] | None = None
-        """Called with what is said, until it takes itself away. For measurements."""
         self.origin = _NO_ORIGIN
         """Until it is durable: the request that asked for it."""
         self.stored: asyncio.Future[None] | None = None
@@ -231,33 +225,29 @@ class Entry(Waiting):
         return cursor <= self.log.last or cursor.attempt <= self.lost_attempt or cursor == beginning
 
     def say(self, attempt: int, said: Sequence[bytes]) -> None:
-        """Adds events to the log and to what the file does not have yet."""
-        self.keep(self.log.append(attempt, b"\n".join(said), len(said)))
-
-    def keep(self, batch: Batch) -> None:
-        """Notes that the file does not have these events of the log."""
-        self.loose.append(batch)
-        if self.ear is not None:
-            self.ear(batch)
+        """Adds events that the file does not have yet."""
+        self.log.append(attempt, b"\n".join(said), len(said))
 
     def move_unjournaled(self, records: list[State | Said]) -> None:
         """Adds to `records` the events that the journal does not have."""
-        seq, loose = self.seq, self.loose
-        fresh = loose[self.journaled :] if self.journaled else loose
+        self.log.seal()
+        seq, unsaved = self.seq, self.log.unsaved
+        fresh = unsaved[self.journaled :] if self.journaled else unsaved
         if len(fresh) > 1 and fresh[0].attempt == fresh[-1].attempt:
             first, last = fresh[0], fresh[-1]
             packed = b"\n".join([batch.packed for batch in fresh])
             records.append(Said(seq, first.attempt, first.first, packed, last.first + last.count - first.first))
         else:
             records += [Said(seq, batch.attempt, batch.first, batch.packed, batch.count) for batch in fresh]
-        self.journaled = len(loose)
+        self.journaled = len(unsaved)
 
     def take_parts(self) -> list[tuple[Any, ...]]:
-        """Everything loose as rows of `parts`, as a rule one for each attempt."""
-        loose, self.loose, self.journaled = self.loose, [], 0
-        if loose and loose[0].attempt == loose[-1].attempt:  # they are in order: all of them
-            return self._rows(loose)
-        grouped = groupby(loose, key=lambda batch: batch.attempt)
+        """Everything that is in no part yet as rows of `parts`, as a rule one for each attempt."""
+        self.log.seal()
+        unsaved, self.log.unsaved, self.journaled = self.log.unsaved, [], 0
+        if unsaved and unsaved[0].attempt == unsaved[-1].attempt:  # they are in order: all of them
+            return self._rows(unsaved)
+        grouped = groupby(unsaved, key=lambda batch: batch.attempt)
         return [row for _, group in grouped for row in self._rows(list(group))]
 
     def _rows(self, group: list[Batch]) -> list[tuple[Any, ...]]:
@@ -298,7 +288,7 @@ def entry_of(row: Row, news: News) -> Entry:
     """An unfinished prediction as its submit left it; the journal says how it went on."""
     entry = Entry(row["seq"], _submission(row), row["created_at_ns"], news)
     entry.created_event = row["created_event"]
-    entry.log.append(0, entry.created_event)
+    entry.log.append(0, entry.created_event, saved=True)
     entry.attempt, entry.started_at_ns = row["attempt"], row["started_at_ns"]
     entry.running = entry.attempt > 0
     return entry
@@ -323,8 +313,8 @@ def replay(record: State | Said, entry: Entry, journal_id: int) -> None:
         entry.lost_attempt, entry.running = record.lost_attempt, record.running
         entry.cancel_requested, entry.started_at_ns = record.cancel_requested, record.started_at_ns
     elif (record.attempt, record.first) > entry.log.last:
-        entry.keep(entry.log.append(record.attempt, record.packed, record.count))
-        entry.journaled = len(entry.loose)
+        entry.log.append(record.attempt, record.packed, record.count)
+        entry.journaled = len(entry.log.unsaved)
 
 
 def size_of(entry: Entry) -> int:

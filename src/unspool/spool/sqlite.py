@@ -40,7 +40,7 @@ from unspool.spool.archive import Archive
 from unspool.spool.base import Claim, Submitted
 from unspool.spool.deliveries import target_of
 from unspool.spool.keys import UNLIMITED, Keys, Limits
-from unspool.spool.live import PAGE_BYTES, LocalWatch, News
+from unspool.spool.live import PAGE_BYTES, LocalWatch, Log, News
 from unspool.spool.queue import Queues
 from unspool.spool.record import (
     Ending,
@@ -89,6 +89,8 @@ JOURNAL_ROWS = 1_000
 IDEMPOTENCY_NS: Final = 24 * 3600 * 10**9
 RETRY_S = 0.5
 _CUT_EVERY_ROWS = 64
+_SHARE_AT_LEAST = 64
+"""So many predictions are never too many for one flush."""
 
 _log = structlog.get_logger("unspool.spool")
 
@@ -142,6 +144,8 @@ class SqliteSpool:
         self._recent_bytes = 0
         self.archive: Archive = SqliteArchive(file, self._entries, self._forget)
         self._running: dict[str, Entry] = {}
+        self._speaking: dict[str, Log] = {}
+        """The logs of those that run."""
         self._cancelling: dict[str, Entry] = {}
         self.keys: Keys = SqliteKeys(file, clock)
         self.limits: Callable[[str], Limits] = lambda owner: UNLIMITED
@@ -202,7 +206,7 @@ class SqliteSpool:
 
     def _stored(self, entry: Entry) -> None:
         self._entries[entry.submission.id] = entry
-        entry.log.append(0, entry.created_event)
+        entry.log.append(0, entry.created_event, saved=True)
         self._observer.submitted(entry.prediction(), entry.origin)
         self._may_be_claimed(entry)
         if entry.promised_at_ns is not None:
@@ -281,18 +285,19 @@ class SqliteSpool:
         entry.lease_until_ns = now + int(self.lease_s * 1e9)
         self._earliest_lease_ns = min(self._earliest_lease_ns or entry.lease_until_ns, entry.lease_until_ns)
         self._running[entry.submission.id] = entry
+        self._speaking[entry.submission.id] = entry.log
         if entry.promised_at_ns is None:
             self._show_when_durable(entry)
         entry.promised_at_ns = None
         self._say(entry, entry.attempt, [event.started(entry.attempt)])
-        entry.ear = lambda batch: self._hear_output(entry, batch)
+        entry.log.ear = lambda packed, _: self._hear_output(entry, packed)
         prediction = entry.prediction()
         self._observer.claimed(prediction)
         return prediction
 
-    def _hear_output(self, entry: Entry, batch: Batch) -> None:
-        if any(said.startswith(event.OUTPUT_PREFIX) for said in batch.events):
-            entry.ear = None
+    def _hear_output(self, entry: Entry, packed: bytes) -> None:
+        if any(said.startswith(event.OUTPUT_PREFIX) for said in packed.split(b"\n")):
+            entry.log.ear = None
             self._observer.first_output(entry.prediction())
 
     def _say(self, entry: Entry, attempt: int, said: Sequence[bytes]) -> None:
@@ -303,7 +308,9 @@ class SqliteSpool:
         self._commit_later()
 
     def _talks(self, entry: Entry) -> None:
-        entry.talking = self._talking[-1]
+        """Notes it for the latest flush; for an earlier one if that would have more than its share to write."""
+        share = _SHARE_AT_LEAST + len(self._running) // FLUSH_AFTER
+        entry.talking = next((some for some in reversed(self._talking) if len(some) < share), self._talking[-1])
         entry.talking[entry] = None
 
     def _show_when_durable(self, entry: Entry, *, urgent: bool = True) -> None:
@@ -361,15 +368,13 @@ class SqliteSpool:
 
     async def append_all(self, spoken: Iterable[Spoken]) -> list[Claim]:
         """See `Spool.append_all`."""
-        running, stale = self._running, []
+        speaking, stale = self._speaking, []
         for id, attempt, packed, count in spoken:
-            entry = running.get(id)
-            if entry is None or entry.attempt != attempt:
+            log = speaking.get(id)
+            if log is None or log.attempt != attempt:
                 stale.append(Claim(id, attempt))
-            else:
-                entry.loose.append(batch := entry.log.append(attempt, packed, count))
-                if entry.ear is not None:
-                    entry.ear(batch)
+            elif log.say(packed, count):
+                entry = self._running[id]
                 if entry.talking is None:
                     self._talks(entry)
         if self._timer is None and self._talking[-1]:
@@ -391,6 +396,7 @@ class SqliteSpool:
 
     def _runs_no_more(self, entry: Entry) -> None:
         self._running.pop(entry.submission.id, None)
+        self._speaking.pop(entry.submission.id, None)
         self._cancelling.pop(entry.submission.id, None)
         entry.running = False
         if self._queues.ended(entry):
@@ -402,7 +408,7 @@ class SqliteSpool:
         entry.ending = Ending(status, terminal, self._clock())
         entry.promised_at_ns = None
         entry.log.shut()
-        entry.log.append(attempt, terminal)
+        entry.log.append(attempt, terminal, saved=True)
         entry.ended = ended = self._loop.create_future()
         self._pending.ending.append(entry)
         self._pending.then.append(lambda: self._ended(entry, ended))
@@ -424,7 +430,7 @@ class SqliteSpool:
         del self._entries[id]
         self._forget_key(entry)
         self._remember(entry)
-        entry.ended = entry.ear = None
+        entry.ended = entry.log.ear = None
         if not ended.done():
             ended.set_result(None)
         self._observer.ended(entry.prediction())
@@ -460,7 +466,7 @@ class SqliteSpool:
         self._runs_no_more(entry)
         entry.status = states.after(entry.status, Change.LOSE)
         entry.failures += counted
-        entry.lost_attempt, entry.ear = entry.attempt, None
+        entry.lost_attempt, entry.log.ear = entry.attempt, None
         self._observer.lost(entry.prediction(), cause)
         if entry.cancel_requested:
             cancelled = event.cancelled(entry.submission.id)
@@ -602,14 +608,14 @@ class SqliteSpool:
     def listen(self, id: str, at: Cursor, heard: Callable[[Cursor], None]) -> bool:
         """See `Spool.listen`."""
         entry = self._running.get(id)
-        if entry is None or entry.ear is not None or entry.log.last != at:
+        if entry is None or entry.log.ear is not None or entry.log.last != at:
             return False
 
-        def hear(batch: Batch) -> None:
-            entry.ear = None
-            heard(batch.last)
+        def hear(_: bytes, last: Cursor) -> None:
+            entry.log.ear = None
+            heard(last)
 
-        entry.ear = hear
+        entry.log.ear = hear
         return True
 
     def watch(self, id: str) -> LocalWatch:
@@ -718,6 +724,7 @@ class SqliteSpool:
         # Into the journal; or, when it would pin too much of that or is too large for memory, into its own parts.
         for entry in self._due:
             entry.talking = None
+            entry.log.seal()
             if entry.log.bytes < LIVE_BYTES and not self._pins_much(entry):
                 entry.pin = entry.pin or self._next_journal_id
                 entry.move_unjournaled(records)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Protocol, Self
 
-from unspool.types import Batch, Cursor
+from unspool.types import Cursor
 
 
 class Tail(Protocol):
@@ -16,11 +16,11 @@ class Tail(Protocol):
         """The last event that it has seen."""
         ...
 
-    def take(self, newest: Batch, piece: bytes) -> bool:
+    def take(self, attempt: int, n: int, piece: bytes) -> bool:
         """Offers what is new. If it is taken, `after` is its end. `False` wakes the waiter.
 
         Args:
-            newest: the last batch of what is new.
+            attempt: of the last event of what is new, as `n`.
             piece: all of it, as it stands on the wire.
         """
         ...
