@@ -3,8 +3,7 @@
     main thread      imports the file, runs `setup`, then the event loop of asynchronous models
     control thread   takes orders, sends heartbeats; never runs model code, so a busy model cannot delay a cancel
     slot threads     one synchronous call each
-    writer thread    sends what runs say; whatever has gathered while it was busy goes in one write. A slot thread
-                     whose run has ended sends that itself: the writer may have to wait until all slots had a turn
+    writer thread    sends what slots say (`outbox.py`)
 
 Knows neither the spool nor HTTP. When its host is gone it leaves at once.
 """
@@ -26,7 +25,6 @@ import sys
 import threading
 import time
 import traceback
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
@@ -39,11 +37,11 @@ from unspool import events
 from unspool.errors import ModelFileError
 from unspool.files.file import may_hold_files
 from unspool.model import Cancelled, Model, Run, current_run, find_models
-from unspool.types import Spoken
 from unspool.worker import capture, tracing
 from unspool.worker.batching import Batcher, Desk, Member, arguments_of
 from unspool.worker.files import Job, Key, RunFiles, forget
 from unspool.worker.messages import public_message
+from unspool.worker.outbox import Outbox
 from unspool.worker.outcomes import completed, drain, drain_async, failed, is_async
 from unspool.worker.protocol import (
     BadFile,
@@ -59,7 +57,6 @@ from unspool.worker.protocol import (
     Splitter,
     Start,
     Stop,
-    Turn,
     encode,
     to_worker_decoder,
 )
@@ -69,10 +66,6 @@ INTERRUPT_AFTER_S = 0.3
 """A synchronous model that has not noticed a stop by then has `Cancelled` raised wherever it is."""
 LAST_SPANS_S = 0.5
 """How long a worker that is told to leave may take to send its spans."""
-MAX_UNSENT_EVENTS = 100_000
-"""A model that is so far ahead of its host waits."""
-TURN_BYTES = 1024 * 1024
-"""More than this goes to the host in several turns."""
 SWITCH_INTERVAL_S = 0.001
 """How long a model in a tight loop can keep its events from being sent."""
 
@@ -82,10 +75,7 @@ class Worker:
 
     def __init__(self, control: socket.socket, out: socket.socket) -> None:
         self._control = control
-        self._out = out
-        self._said: deque[tuple[Key, bytes | Finished]] = deque()
-        self._something_said: queue.SimpleQueue[None] = queue.SimpleQueue()
-        self._sending = threading.Lock()
+        self._outbox = Outbox(out)
         self._jobs: dict[Key, Job] = {}
         self._jobs_lock = threading.Lock()
         self._interrupts: list[tuple[float, Key]] = []
@@ -104,7 +94,7 @@ class Worker:
     def main(self, file: str) -> None:
         """Runs until the host says `Shutdown` or is gone."""
         threading.Thread(target=self._obey, name="control", daemon=True).start()
-        threading.Thread(target=self._write, name="writer", daemon=True).start()
+        self._outbox.start()
         capture.install(self._only_run)
         if tracing.wanted() and tracing.installed():
             tracing.install(lambda text: capture.to_server(f"opentelemetry: {text}\n"))
@@ -143,10 +133,13 @@ class Worker:
     def _way_to_run(self) -> tuple[type[Job], Callable[[Key, Any, bytes], object]]:
         """What a run is, and who takes it."""
         loop, slots = self._loop, self._slots
+        in_loop = is_async(self._call)
+        if in_loop:
+            self._outbox.use(loop)
         if self._model.batch is not None:
-            desk = Desk(loop, slots, self._files, self._jobs, self._leave_thread, self._say)
+            desk = Desk(loop, slots, self._files, self._jobs, self._leave_thread, self._outbox.say)
             return Member, Batcher(self._model, self._call, desk).add
-        if is_async(self._call):
+        if in_loop:
             return Job, lambda *run: loop.call_soon_threadsafe(self._start_task, *run)
         return Job, lambda *run: slots.submit(self._run_in_slot, *run)
 
@@ -197,22 +190,10 @@ class Worker:
 
     def _start(self, order: Start) -> None:
         key = (order.id, order.attempt)
-        emit = self._emitter(key)
+        emit = self._outbox.emitter(key)
         job = self._jobs[key] = self._files.job(order.id, order.attempt, emit, order.base64_output, self._job_kind)
         job.traceparent = order.traceparent
         self._begin(key, job, order.input)
-
-    def _emitter(self, key: Key) -> Callable[[bytes], None]:
-        said, to_send = self._said, self._something_said
-
-        def emit(event: bytes) -> None:
-            while len(said) > MAX_UNSENT_EVENTS:
-                time.sleep(0.001)
-            said.append((key, event))
-            if to_send.empty():
-                to_send.put(None)
-
-        return emit
 
     def _stop(self, order: Stop) -> None:
         key = (order.id, order.attempt)
@@ -241,7 +222,7 @@ class Worker:
         context.run(tracing.enter, job.traceparent)
         finished = context.run(self._attempt_sync, job, input)
         self._finish(key, job, finished)
-        self._send_what_was_said(wait=False)
+        self._outbox.send_one_frame()
 
     def _attempt_sync(self, job: Job, input: bytes) -> Finished:
         run = job.run
@@ -294,7 +275,7 @@ class Worker:
     def _finish(self, key: Key, job: Job, finished: Finished) -> None:
         self._leave_thread(key, job)
         forget(job)
-        self._say(key, finished)
+        self._outbox.say(key, finished)
 
     def _leave_thread(self, key: Key, job: Job) -> None:
         """Forgets the job, so that nothing interrupts this thread any more."""
@@ -310,49 +291,10 @@ class Worker:
             except KeyError:
                 break
 
-    # Saying
-
     def _only_run(self) -> Run | None:
         """Whom output belongs to that comes from a thread which a model started: clear only if one run goes on."""
         jobs = [job for job in list(self._jobs.values()) if job.speaks]
         return jobs[0].run if len(jobs) == 1 else None
-
-    def _say(self, key: Key, what: bytes | Finished) -> None:
-        self._said.append((key, what))
-        self._something_said.put(None)
-
-    def _write(self) -> None:
-        """The writer thread: what is there, in one write; then what has come meanwhile."""
-        while True:
-            self._something_said.get()
-            self._send_what_was_said()
-
-    def _send_what_was_said(self, *, wait: bool = True) -> None:
-        """Sends all that waits. Without `wait` one turn at most, and none while another thread is sending: a slot must
-        not be kept by what others say. The writer thread was told, and sends the rest."""
-        if not self._sending.acquire(blocking=wait):
-            return
-        try:
-            while said := self._next_said():
-                self._out.sendall(encode(_turn_of(said)))
-                if not wait:
-                    break
-        except OSError:
-            os._exit(0)
-        finally:
-            self._sending.release()
-
-    def _next_said(self) -> list[tuple[Key, bytes | Finished]]:
-        """What waits, but for so much that a frame stays small beside what it may be."""
-        said: list[tuple[Key, bytes | Finished]] = []
-        size = 0
-        for _ in range(len(self._said)):
-            said.append(self._said.popleft())
-            what = said[-1][1]
-            size += len(what) if isinstance(what, bytes) else 0
-            if size > TURN_BYTES:
-                break
-        return said
 
     def _send(self, message: Frame) -> None:
         try:
@@ -365,17 +307,6 @@ class Worker:
         self._send(last_words)
         capture.flush_all()
         os._exit(1)
-
-
-def _turn_of(said: list[tuple[Key, bytes | Finished]]) -> Turn:
-    by_run: dict[Key, list[bytes]] = {}
-    finished: list[Finished] = []
-    for key, what in said:
-        if isinstance(what, bytes):
-            by_run.setdefault(key, []).append(what)
-        else:
-            finished.append(what)
-    return Turn([Spoken.of(id, attempt, some) for (id, attempt), some in by_run.items()], finished)
 
 
 class _Setup(Run):
