@@ -6,6 +6,7 @@ import resource
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
@@ -68,6 +69,16 @@ def test_ten_thousand_idle_connections_leave_the_server_as_it_was(make_server: M
             one.sendall(b"GET /health/live HTTP/1.1\r\nHost: test\r\n\r\n")
             assert one.recv(100).startswith(b"HTTP/1.1 200")
     wait_until(lambda: open_files(server) < CROWD / 10, "their connections were let go", 30)
+
+
+def test_the_table_of_open_files_has_its_size_from_the_start(make_server: MakeServer):
+    """Linux stops a process of several threads for 10 ms and more whenever this table grows."""
+    status = Path(f"/proc/{make_server('few.py').pid}/status")
+    if not status.exists():
+        missing("/proc", "Only Linux tells the size of the table, and only Linux needs this.")
+    size = next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("FDSize:"))
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    assert size >= min(CROWD, hard if hard != resource.RLIM_INFINITY else CROWD)
 
 
 def open_files(server: Server) -> int:
