@@ -134,7 +134,7 @@ class _Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._pipe = Pipe(transport, self.loop)
-        self.transport = cast(asyncio.Transport, self._pipe)
+        self.transport = self._pipe
         self._await_head()
 
     def pause_writing(self) -> None:
@@ -218,20 +218,23 @@ def _end_by_closing(cycle: RequestResponseCycle) -> None:
     cycle.send = send  # type: ignore[method-assign]
 
 
-class Pipe:
+class Pipe(asyncio.Transport):
     """Where a connection's answers go: a transport that writes in one piece what it is given in one turn of the loop,
     and a way for streams to write at once.
+
+    Names what it passes on to the real one: with a `__getattr__`, Python would look up each attribute in the slow way.
     """
 
     __slots__ = ("_held", "_held_bytes", "_loop", "_transport", "_write", "paused")
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__()
         self._transport = transport
         self.paused = False
         """The socket is behind."""
         self._write = transport.write
         self._loop = loop
-        self._held: list[bytes] = []
+        self._held: list[bytes | bytearray | memoryview] = []
         self._held_bytes = 0
 
     def push(self, piece: bytes) -> bool:
@@ -247,13 +250,14 @@ class Pipe:
             self._held.append(chunk)
             self._flush()
             return True
+        write = self._write
         try:
-            self._write(chunk)
+            write(chunk)
         except RuntimeError:  # what a closed transport says
             return False
         return True
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | bytearray | memoryview) -> None:
         """Writes at the end of this turn of the loop."""
         if not self._held:
             self._loop.call_soon(self._flush)
@@ -280,8 +284,21 @@ class Pipe:
         """Ends the connection without waiting for what its socket has not taken."""
         self._transport.abort()
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
+    def is_closing(self) -> bool:
+        """Whether nothing can be written any more."""
+        return self._transport.is_closing()
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """What is known of the connection."""
+        return self._transport.get_extra_info(name, default)
+
+    def pause_reading(self) -> None:
+        """Lets what the client sends wait."""
+        self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Takes back `pause_reading`."""
+        self._transport.resume_reading()
 
 
 _SIZES: Final = [b"%x\r\n" % size for size in range(4096)]

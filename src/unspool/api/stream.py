@@ -183,7 +183,8 @@ class Writer:
 
     def take(self, attempt: int, n: int, piece: bytes) -> bool:
         """See `Tail.take`. What the socket does not take at once is left for the task."""
-        if not self._push(piece):
+        push = self._push  # calling an attribute that is no method is looked up anew each time
+        if not push(piece):
             return False
         self._attempt, self._n = attempt, n
         return True

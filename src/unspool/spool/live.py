@@ -292,7 +292,8 @@ class Log:
                 self._fresh = fresh + frames
             if not self._waking:
                 self._waking = True
-                self._add_news(self)
+                add_news = self._add_news
+                add_news(self)
         if self.ear is not None:
             self.ear(packed, Cursor(self.attempt, n))
         return quiet
