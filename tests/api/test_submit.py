@@ -85,6 +85,15 @@ def test_a_plain_submit_is_answered_at_once_and_polled(client: Client, gate: Gat
     assert client.finished(prediction["id"])["outputs"] == ["1 2 "]
 
 
+def test_ids_are_hexadecimal_and_in_order_of_time(client: Client) -> None:
+    """One is answered before the next is asked for, at times within the same millisecond."""
+    ids = [client.submit("test/count", n=1)["id"] for _ in range(20)]
+    assert all(re.fullmatch("[0-9a-f]{32}", id) for id in ids)
+    times = [id[:12] for id in ids]
+    assert times == sorted(times)
+    assert len(set(ids)) == len(ids)
+
+
 @pytest.mark.parametrize(
     ("path", "body", "headers"),
     [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import secrets
+import time
 from collections.abc import Mapping
 from typing import Any, Literal, cast
 
@@ -376,7 +377,7 @@ def _submission(
     same = (info.id, on_disconnect, run_timeout_s, start_timeout_s, base64_output, webhook_url)
     fingerprint = hashlib.sha256(msgspec.json.encode(same) + _canonical(inputs)).digest() if key else b""
     return Submission(
-        id=secrets.token_hex(16),
+        id=_new_id(),
         model=info.id,
         owner=owner,
         input=encoded,
@@ -391,6 +392,12 @@ def _submission(
         idempotency_key=key,
         fingerprint=fingerprint,
     )
+
+
+def _new_id() -> str:
+    """32 hexadecimal digits: 12 of the time in milliseconds, 20 by chance. In order of time, so that an index of ids is
+    written at its end: at places by chance, each new id would be a page of it to read and to write."""
+    return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
 
 
 def _canonical(inputs: dict[str, Any]) -> bytes:

@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -397,6 +398,11 @@ def _many_rows(connection: sqlite3.Connection, sql: str, rows: list[tuple[Any, .
     while at < len(rows):
         count = min(1 << ((len(rows) - at).bit_length() - 1), 64)
         chunk = rows[at : at + count]
-        row = "(" + ", ".join("?" * len(chunk[0])) + ")"
-        connection.execute(sql.format(", ".join([row] * count)), [value for one in chunk for value in one])
+        connection.execute(_with_rows(sql, len(chunk[0]), count), [value for one in chunk for value in one])
         at += count
+
+
+@cache
+def _with_rows(sql: str, columns: int, count: int) -> str:
+    row = "(" + ", ".join("?" * columns) + ")"
+    return sql.format(", ".join([row] * count))
