@@ -39,7 +39,7 @@ def configure_logging(level: str) -> None:
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
-        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _Output(sys.stderr))),
+        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, _Output(sys.stderr))),
         cache_logger_on_first_use=True,
     )
 
@@ -67,7 +67,7 @@ class _Output(io.TextIOBase):
 
     def flush(self) -> None:
         """Called after each line."""
-        if len(self._gathered) > 2:
+        if len(self._gathered) > 1:
             return
         try:
             asyncio.get_running_loop().call_soon(self._write)

@@ -215,7 +215,7 @@ def _calm_collector() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(5_000, 50, 50)
+    gc.set_threshold(20_000, 50, 50)
 
 
 def _share_one_core() -> None:
