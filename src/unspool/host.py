@@ -387,8 +387,8 @@ class Host:
 
     async def _said(self, replica: _Replica, turns: list[Turn]) -> None:
         """What a worker said. What a run says last must find its events in the log."""
+        await self._append(replica, _together(turns, len(replica.runs)))
         for turn in turns:
-            await self._append(replica, turn.events)
             for said in turn.finished:
                 run = replica.runs.get(said.id)
                 if run is not None and run.attempt == said.attempt:
@@ -551,6 +551,29 @@ def _state(replicas: list[_Replica]) -> ModelState:
 def _fitness(replica: _Replica) -> tuple[bool, bool, bool, int]:
     """How well a replica can take one more prediction."""
     return (replica.free_slots > 0, replica.ready, not replica.unloaded, replica.free_slots)
+
+
+def _together(turns: list[Turn], runs: int) -> list[Spoken]:
+    """What was said in several turns, with what each run said in one piece: who is behind has less to do than to keep
+    up would have taken.
+
+    Args:
+        runs: how many go on. If there are no more pieces than these, it is not worth a look.
+    """
+    if len(turns) == 1:
+        return turns[0].events
+    spoken = [one for turn in turns for one in turn.events]
+    if len(spoken) <= runs:
+        return spoken
+    by_run: dict[tuple[str, int], list[Spoken]] = {}
+    for one in spoken:
+        by_run.setdefault((one.id, one.attempt), []).append(one)
+    return [some[0] if len(some) == 1 else _joined(some) for some in by_run.values()]
+
+
+def _joined(some: list[Spoken]) -> Spoken:
+    packed = b"\n".join([one.packed for one in some])
+    return Spoken(some[0].id, some[0].attempt, packed, sum(one.number for one in some))
 
 
 async def _ended(relaying: asyncio.Future[str]) -> None:
