@@ -23,6 +23,7 @@ PUSH_BYTES = 16 * 1024
 _CATCH_UP = 100
 """Events that a reader may be behind and still be fed."""
 _LOGS_AT_ONCE = 100
+"""Readers of so many logs are woken while what was touched to append to them is still in the processor's cache."""
 _EVENT_OVERHEAD_BYTES = 100
 """What an event costs in memory beside its text, roughly."""
 
@@ -30,8 +31,8 @@ _EVENT_OVERHEAD_BYTES = 100
 class News:
     """The logs in which something has become visible in this turn of the loop.
 
-    Their readers are woken together at its end: whatever several appends of one turn brought is then one page, and
-    goes to each viewer's socket in one write.
+    Their readers are woken together at its end, or sooner when there are many: whatever several appends brought until
+    then is one page, and goes to each viewer's socket in one write.
     """
 
     def __init__(self) -> None:
@@ -40,7 +41,7 @@ class News:
         self._soon = False
 
     def add(self, log: Log) -> None:
-        """Wakes the readers of this log soon; those of many logs at once, while the processor's cache has them."""
+        """Wakes the readers of this log soon."""
         logs = self._logs
         logs.append(log)
         if len(logs) >= _LOGS_AT_ONCE:
