@@ -245,7 +245,8 @@ class Host:
 
     async def _pause(self, seconds: float) -> None:
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._stopping.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
 
     async def _load(self, replica: _Replica, worker: WorkerProcess) -> None:
         began = self._loop.time()
@@ -503,7 +504,8 @@ class Host:
         """Claims nothing more and lets the runs that go on finish, for at most so many seconds."""
         self._draining = True
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._until_idle(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await self._until_idle()
 
     async def _until_idle(self) -> None:
         while self.running:

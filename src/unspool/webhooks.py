@@ -125,7 +125,8 @@ class Deliverer:
                 _log.exception("looking for webhooks that are due failed")
                 wait_s = RETRY_SPOOL_S
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), wait_s)
+                async with asyncio.timeout(wait_s):  # Python 3.11's `wait_for` loses a cancel that comes with the news
+                    await self._news.wait()
 
     async def _stop(self) -> None:
         sending = list(self._sending.values())

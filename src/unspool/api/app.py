@@ -233,7 +233,8 @@ class App:
         if not self._closing.done():
             self._closing.set_result(None)
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._until_answered(), timeout=1)
+            async with asyncio.timeout(1):
+                await self._until_answered()
 
     async def _until_answered(self) -> None:
         while self._answering:
