@@ -97,6 +97,24 @@ def test_every_outcome_is_told(receiver: Receiver) -> None:
     run(test())
 
 
+@pytest.mark.parametrize("turns", range(8))
+def test_it_ends_when_it_is_told_to_just_as_there_is_news(turns: int) -> None:
+    """So many turns of the loop after the news: one of them is the one in which it hears of both."""
+
+    async def test() -> None:
+        spool = await SqliteSpool.open(":memory:")
+        task = asyncio.create_task(Deliverer(spool, Views(spool, str.upper), Settings()).run())
+        await asyncio.sleep(0.05)  # it waits for news by now, or does not: either way it has to end
+        spool.deliveries.wake()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        await spool.close()
+
+    run(test())
+
+
 def test_what_was_settled_while_the_spool_was_asked_is_not_sent_again(
     receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
