@@ -100,7 +100,7 @@ class Outbox:
 
     def send_one_frame(self) -> None:
         """For a slot: sends from its thread, unless another is sending. The writer was told, and sends the rest."""
-        self._send(wait=False, most=1)
+        self._send(wait=False)
 
     # In the loop
 
@@ -160,18 +160,20 @@ class Outbox:
                 elif not self._in_turn:
                     self._watched = False
                     self._watched = self._in_turn  # it may have begun to speak just now, and not have asked for this
+        self._send()  # a thread that found an order, this one, has given none of its own
 
-    def _send(self, *, wait: bool = True, most: int | None = None) -> None:
-        """Sends all that waits, or at most so many frames. Without `wait`, nothing while another thread is sending."""
+    def _send(self, *, wait: bool = True) -> None:
+        """Sends all that waits; without `wait` one frame at most, and nothing while another thread is sending."""
         if not self._sending.acquire(blocking=wait):
             return
         try:
             if self._rest:
                 self._out.sendall(self._rest)
                 self._rest = b""
-            while (most is None or most > 0) and (said := self._next_said()):
+            while said := self._next_said():
                 self._out.sendall(encode(_turn_of(said)))
-                most = None if most is None else most - 1
+                if not wait:
+                    break
         except OSError:
             os._exit(0)
         finally:
