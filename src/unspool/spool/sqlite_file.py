@@ -35,8 +35,8 @@ class Execute(Protocol):
 
 _CHECKPOINT_PAGES = 2_000
 """When so many pages, roughly, were added to the write-ahead log, they are folded into the file: beside the writer, by
-a thread that runs when nobody else wants the processor. A commit that had to do this would keep a submit for 100 ms,
-and where there is one core, the streams with it."""
+a thread that runs when nobody else wants the processor. A commit that has to do this keeps all that are behind it, and
+where there is one core, the streams, too."""
 _LATEST_CHECKPOINT_PAGES = 8_000
 """When the log has so many, the writer folds what is left, so that the log can begin anew."""
 
@@ -213,7 +213,7 @@ class SqliteFile:
         self._reading: sqlite3.Connection
         self._writer = ThreadPoolExecutor(1, "unspool-writer")
         self._reader = self._writer if self._in_memory else ThreadPoolExecutor(1, "unspool-reader")
-        self._folding: sqlite3.Connection
+        self._folding: sqlite3.Connection | None = None
         self._folder = ThreadPoolExecutor(1, "unspool-checkpoint", initializer=_yield_to_others)
         self._unfolded_pages = 0
         """Roughly, how many the write-ahead log was given since the last checkpoint."""
@@ -238,7 +238,6 @@ class SqliteFile:
         self._writing = self._connect()
         self._writing.executescript(_SCHEMA)
         self._reading = self._writing if self._in_memory else self._connect()
-        self._folding = self._writing if self._in_memory else self._connect()
 
     def _acquire_lock(self) -> None:
         self._lock = os.open(self.path + ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -283,6 +282,7 @@ class SqliteFile:
     def _fold(self) -> None:
         """What cannot be done now is done with the next one, or by the writer; a disk that fails tells the writer."""
         with suppress(sqlite3.Error):
+            self._folding = self._folding or self._connect()
             self._folding.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
     def _set_sync(self, sync: bool) -> None:
@@ -374,7 +374,9 @@ class SqliteFile:
         self._close_files()
 
     def _close_files(self) -> None:
-        for name in ("_reading", "_folding", "_writing"):
+        if self._folding is not None:
+            self._folding.close()
+        for name in ("_reading", "_writing"):
             if hasattr(self, name):
                 getattr(self, name).close()
         if self._lock is not None:
