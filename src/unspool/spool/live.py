@@ -116,14 +116,14 @@ class LocalWatch:
         self.rouse()
 
     def _set_level(self, level: Tail | None) -> None:
-        self.level = level
-        if self._log is not None:
-            self._log.look_who_is_level()
+        if level is not self.level:
+            self.level = level
+            if self._log is not None:
+                self._log.look_who_is_level()
 
     def rouse(self) -> None:
         """Lets the waiter look again; kept for the next wait if nobody waits."""
-        if self.level is not None:
-            self._set_level(None)
+        self._set_level(None)
         if self._waiter is None:
             self._woken = True
         elif not self._waiter.done():
@@ -149,8 +149,7 @@ class LocalWatch:
             return await self._waiter
         finally:
             self._waiter = self._tail = None
-            if self.level is not None:
-                self._set_level(None)
+            self._set_level(None)
 
     def _arm(self, delay_s: float) -> None:
         if self._timer is not None:
@@ -166,8 +165,7 @@ class LocalWatch:
         if remaining_s > 0.001:
             self._arm(remaining_s)
         else:
-            if self.level is not None:
-                self._set_level(None)
+            self._set_level(None)
             self._waiter.set_result(False)
 
     def close(self) -> None:

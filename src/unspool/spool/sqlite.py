@@ -145,7 +145,7 @@ class SqliteSpool:
         self.archive: Archive = SqliteArchive(file, self._entries, self._forget)
         self._running: dict[str, Entry] = {}
         self._speaking: dict[str, Log] = {}
-        """The logs of those that run."""
+        """Their logs: what is said goes there without a touch of the record."""
         self._cancelling: dict[str, Entry] = {}
         self.keys: Keys = SqliteKeys(file, clock)
         self.limits: Callable[[str], Limits] = lambda owner: UNLIMITED
