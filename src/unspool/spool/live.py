@@ -109,7 +109,7 @@ class LocalWatch:
         if tail is not None and log is not None and not log.done and self._waits() and tail.after >= log.floor:
             news = log.read(tail.after, _CATCH_UP)
             if news.batches and not news.more:
-                pieces = b"".join([batch.sse for batch in news.batches])
+                pieces = b"".join([batch.frames() for batch in news.batches])
                 if len(pieces) <= PUSH_BYTES and tail.take(*news.batches[-1].last, pieces):
                     self._set_level(tail)
                     return
