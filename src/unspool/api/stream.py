@@ -88,6 +88,10 @@ def _small(batches: list[Batch]) -> Iterator[Batch]:
             yield from _small([batch.head(half), batch.after(Cursor(batch.attempt, batch.first + half - 1))])
 
 
+def _nothing() -> None:
+    pass
+
+
 class Viewer:
     """One reader of a stream, while its connection is open."""
 
@@ -100,7 +104,7 @@ class Viewer:
         self.writing_since: float | None = None
         """When the write began that its socket has not taken yet, in the loop's time."""
         self.leaving: Literal["gone", "stalled", "shutdown"] | None = None
-        self.on_leaving: Callable[[], None] = lambda: None
+        self.on_leaving: Callable[[], None] = _nothing
 
     def listen(self, receive: Receive) -> None:
         """Leaves when the client does: a server's `send` does not tell."""
@@ -116,10 +120,12 @@ class Viewer:
         if self._listening is not None:
             await asyncio.wait([self._listening], timeout=1)
 
-    def stop_listening(self) -> None:
-        """The stream has ended."""
+    def close(self) -> None:
+        """The stream has ended. Lets go of all that refers back to it: a ring would stay until the collector comes."""
         if self._listening is not None:
             self._listening.cancel()
+        self._listening = self._task = None
+        self.on_leaving = _nothing
 
     def leave(self, why: Literal["gone", "stalled", "shutdown"]) -> None:
         """Ends its loop, now or after the write that goes on; a stalled write ends at once."""
@@ -238,7 +244,7 @@ class Viewers:
                 await viewer.gone()
         finally:
             listening.cancel()
-            viewer.stop_listening()
+            viewer.close()
             self._observer.viewer_left(outlet, dropped=viewer.leaving == "stalled")
             self._left(viewer, cancel_when_left)
 
