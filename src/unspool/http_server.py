@@ -32,6 +32,8 @@ STOP_S: Final = 5.0
 """How long a stop waits for answers that are on their way."""
 PIPE: Final = "unspool.pipe"
 """Where in `scope["extensions"]` the pipe is."""
+BODY: Final = "unspool.body"
+"""Where in `scope["extensions"]` the body is, if it came with the head."""
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -47,6 +49,12 @@ def listen(host: str, port: int) -> socket.socket:
 def pipe_of(scope: Scope) -> Pipe | None:
     """The pipe of a request, if the server that it came through has one."""
     found: Pipe | None = (scope.get("extensions") or {}).get(PIPE)
+    return found
+
+
+def body_of(scope: Scope) -> bytes | None:
+    """The whole body of a request if it came with its head, as small ones do: then nobody needs to wait for it."""
+    found: bytes | None = (scope.get("extensions") or {}).get(BODY)
     return found
 
 
@@ -130,6 +138,8 @@ class _Connection(HttpToolsProtocol):
     _in_head = True
     """A head is waited for, or has begun."""
     _head_bytes = 0
+    _head_just_read = False
+    """The head ended in what is being read, so the whole body is here if it ends there, too."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -153,6 +163,7 @@ class _Connection(HttpToolsProtocol):
         if self._in_head:
             self._head_bytes += len(data)
         super().data_received(data)
+        self._head_just_read = False
         if self._in_head and self._head_bytes > MAX_HEAD_BYTES:
             self.send_400_response("The head of the request is too long.")
         elif self._head is None and self.timeout_keep_alive_task is None and self._idle():
@@ -174,10 +185,16 @@ class _Connection(HttpToolsProtocol):
         version = self.parser.get_http_version()
         _check_head(self.headers, version)
         if version == "1.1" and self.parser.get_method() != b"HEAD":
-            self.scope["extensions"] = {PIPE: cast(Any, self._pipe)}
+            self.scope["extensions"] = cast(Any, {PIPE: self._pipe})
         super().on_headers_complete()
+        self._head_just_read = True
         if version != "1.1":
             _end_by_closing(self.cycle)
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        if self._head_just_read and "extensions" in self.scope:
+            self.scope["extensions"][BODY] = cast(Any, bytes(self.cycle.body))
 
     def _await_head(self) -> None:
         self._head = self.loop.call_later(self.timeout_s, self._give_up)
@@ -194,10 +211,13 @@ class _Connection(HttpToolsProtocol):
 
 def _check_head(headers: list[tuple[bytes, bytes]], version: str) -> None:
     """RFC 9112, 3.2: a request of HTTP/1.1 has one Host, or it is not to be answered."""
-    hosts = sum(1 for name, _ in headers if name == b"host")
+    hosts = size = 0
+    for name, value in headers:
+        hosts += name == b"host"
+        size += len(name) + len(value)
     if hosts > 1 or (hosts == 0 and version == "1.1"):
         raise ValueError("one Host is needed")
-    if len(headers) > MAX_HEADERS or sum(len(name) + len(value) for name, value in headers) > MAX_HEAD_BYTES:
+    if len(headers) > MAX_HEADERS or size > MAX_HEAD_BYTES:
         raise ValueError("too many headers")
 
 

@@ -14,9 +14,12 @@ LIVE = b"GET /health/live HTTP/1.1\r\nHost: test\r\n\r\n"
 AUTH = f"Authorization: Bearer {KEY}\r\n"
 
 
+LIMITS = {"UNSPOOL_HEADER_TIMEOUT_S": "0.5", "UNSPOOL_MAX_BODY_BYTES": "1000"}
+
+
 @pytest.fixture(scope="module")
 def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    server = Server(MODELS / "few.py", tmp_path_factory.mktemp("impatient"), {"UNSPOOL_HEADER_TIMEOUT_S": "0.5"})
+    server = Server(MODELS / "few.py", tmp_path_factory.mktemp("impatient"), LIMITS)
     try:
         yield server.start().wait_until_ready()
     finally:
@@ -132,3 +135,62 @@ def test_an_answer_to_head_has_the_length_of_the_body_and_no_body(impatient: Ser
             head += raw.socket.recv(1)
         assert b"content-length: 17" in head.lower()
         assert raw.socket.recv(12) == b"HTTP/1.1 200", "what follows is the next answer"
+
+
+def post(body: bytes, framing: str = "") -> bytes:
+    framing = framing or f"Content-Length: {len(body)}"
+    return f"POST /api/v3/test/echo HTTP/1.1\r\nHost: test\r\n{AUTH}{framing}\r\n\r\n".encode() + body
+
+
+def send_in_pieces(server: Server, raw: Raw, pieces: list[bytes]) -> None:
+    """The server has read each piece before the next one comes."""
+    for piece in pieces:
+        raw.send(piece)
+        with Raw(server.url) as other:
+            other.send(LIVE)
+            read_answer(other)
+
+
+ASKED = b'{"prompt": "all of it", "enable_sync_mode": true}'
+
+
+@pytest.mark.parametrize("at", [-len(ASKED) - 3, -len(ASKED), -len(ASKED) + 1, -1], ids=str)
+def test_a_body_is_the_same_whether_it_comes_with_its_head_or_later(impatient: Server, at: int):
+    whole = post(ASKED)
+    with Raw(impatient.url) as raw:
+        raw.send(whole)
+        assert b'"all of it"' in read_answer(raw)
+        send_in_pieces(impatient, raw, [whole[:at], whole[at:]])
+        assert b'"all of it"' in read_answer(raw)
+
+
+def test_a_body_in_chunks_is_put_together(impatient: Server):
+    chunks = [b"%x\r\n%b\r\n" % (len(part), part) for part in (ASKED[:9], ASKED[9:])]
+    pieces = [post(chunks[0], "Transfer-Encoding: chunked"), chunks[1], b"0\r\n\r\n"]
+    with Raw(impatient.url) as raw:
+        raw.send(b"".join(pieces))
+        assert b'"all of it"' in read_answer(raw)
+        send_in_pieces(impatient, raw, pieces)
+        assert b'"all of it"' in read_answer(raw)
+
+
+def test_requests_with_bodies_that_come_together_have_each_their_own(impatient: Server):
+    with Raw(impatient.url) as raw:
+        raw.send(post(ASKED) + post(ASKED.replace(b"all of it", b"another")) + LIVE)
+        assert b'"all of it"' in read_answer(raw)
+        assert b'"another"' in read_answer(raw)
+        assert read_answer(raw).endswith(b'{"status":"live"}')
+
+
+@pytest.mark.parametrize("framing", ["Content-Length: 1001", "Transfer-Encoding: chunked"])
+def test_a_body_that_is_too_large_is_so_though_it_comes_with_its_head(impatient: Server, framing: str):
+    body = b'{"prompt": "%b"}' % (b"x" * 987)
+    with Raw(impatient.url) as raw:
+        raw.send(post(body if "Length" in framing else b"3e9\r\n%b\r\n0\r\n\r\n" % body, framing))
+        assert read_answer(raw).startswith(b"HTTP/1.1 413")
+
+
+def test_of_a_header_that_is_there_twice_the_first_one_counts(impatient: Server):
+    with Raw(impatient.url) as raw:
+        raw.send(post(ASKED, f"Authorization: Bearer wrong\r\nContent-Length: {len(ASKED)}"))
+        assert b'"all of it"' in read_answer(raw)

@@ -31,6 +31,7 @@ from unspool.api.models import Catalog, Models
 from unspool.api.openapi import PER_MODEL, describe
 from unspool.api.playground import Playground
 from unspool.api.predictions import Predictions
+from unspool.api.request import QuickRequest
 from unspool.api.responses import Answer, Headers, Json, Text, error_answer
 from unspool.api.stream import Viewers
 from unspool.api.webhooks import Webhooks
@@ -94,7 +95,7 @@ class Endpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """An ASGI application."""
-        request = Request(scope, receive)
+        request = QuickRequest(scope, receive)
         request_id = secrets.token_hex(8)
         origin.set(Origin(request_id, scope["headers"]))
         extra: Headers = [(b"x-request-id", request_id.encode()), *self._cors(request)]

@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from unspool.config import Settings
 from unspool.errors import BadJson, RequestTimeout, TooLarge, UnsupportedMediaType
+from unspool.http_server import body_of
 
 INPUTS = 'The body must be a JSON object with the model\'s inputs, such as {"prompt": "…"}.'
 DISCARD_BYTES: Final = 16 * 1024 * 1024
@@ -71,10 +72,12 @@ async def read_body(request: Request, settings: Settings, max_bytes: int) -> byt
         TooLarge: it has more than `max_bytes`.
         RequestTimeout: it comes too slowly.
     """
-    too_large = TooLarge(f"The body is larger than {max_bytes} bytes, which is as much as this server takes.")
+    body = body_of(request.scope)
+    if body is not None and len(body) <= max_bytes:
+        return body
     declared = request.headers.get("content-length", "0")
     if declared.isdigit() and int(declared) > max_bytes:
-        raise too_large
+        raise _too_large(max_bytes)
     begin = asyncio.get_running_loop().time()
     allowed_s = settings.body_timeout_s
     chunks, size = [], 0
@@ -83,7 +86,7 @@ async def read_body(request: Request, settings: Settings, max_bytes: int) -> byt
             async for chunk in request.stream():
                 size += len(chunk)
                 if size > max_bytes:
-                    raise too_large
+                    raise _too_large(max_bytes)
                 chunks.append(chunk)
                 if chunk and size > _SMALL_BYTES:
                     allowed_s = settings.body_timeout_s + size / settings.min_body_bytes_per_s
@@ -93,6 +96,10 @@ async def read_body(request: Request, settings: Settings, max_bytes: int) -> byt
             f"The body was not here after {allowed_s:g} s. Send it again, or over a faster connection."
         ) from None
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _too_large(max_bytes: int) -> TooLarge:
+    return TooLarge(f"The body is larger than {max_bytes} bytes, which is as much as this server takes.")
 
 
 async def discard_body(request: Request) -> None:
