@@ -61,7 +61,7 @@ class Observer:
         """Its next attempt begins."""
 
     def first_output(self, prediction: Prediction) -> None:
-        """The host has the first piece of its output."""
+        """The host has the first piece of an attempt's output. `prediction` is the record of when that began."""
 
     def lost(self, prediction: Prediction, cause: str) -> None:
         """The attempt `prediction.attempt` ended with its process."""

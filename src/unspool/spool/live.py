@@ -422,6 +422,8 @@ class Log:
         batches = self._batches
         newest = batches[-1]
         if after >= (newest.attempt, newest.first - 1):  # mostly: a reader who is a little behind costs little
+            if after < (newest.attempt, newest.first) and newest.count <= limit and len(newest.packed) <= PAGE_BYTES:
+                return Page([newest], self.done)
             index = len(batches) - 1
         else:
             index = max(0, bisect_right(batches, after, key=_start) - 1)

@@ -141,7 +141,7 @@ class Entry(Waiting):
         """Where the spool has noted it, while it has events that the journal does not have."""
         self.origin = _NO_ORIGIN
         """Until it is durable: the request that asked for it."""
-        self.stored: asyncio.Future[None] | None = None
+        self.stored: asyncio.Future[Prediction] | None = None
         """While its submit is being made durable."""
 
     def prediction(self) -> Prediction:

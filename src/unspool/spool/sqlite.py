@@ -89,6 +89,7 @@ JOURNAL_ROWS = 1_000
 IDEMPOTENCY_NS: Final = 24 * 3600 * 10**9
 RETRY_S = 0.5
 _CUT_EVERY_ROWS = 64
+_NEXT_OUTPUT = b"\n" + event.OUTPUT_PREFIX
 _SHARE_AT_LEAST = 64
 """So many predictions are never too many for one flush."""
 
@@ -187,8 +188,7 @@ class SqliteSpool:
                 return Submitted(earlier, new=False)
         entry = self._enter(submission)
         assert entry.stored is not None
-        await asyncio.shield(entry.stored)
-        return Submitted(entry.prediction(), new=True)
+        return Submitted(await asyncio.shield(entry.stored), new=True)
 
     def _enter(self, submission: Submission) -> Entry:
         self._queues.check_room(submission.owner)
@@ -207,12 +207,13 @@ class SqliteSpool:
     def _stored(self, entry: Entry) -> None:
         self._entries[entry.submission.id] = entry
         entry.log.append(0, entry.created_event, saved=True)
-        self._observer.submitted(entry.prediction(), entry.origin)
+        prediction = entry.prediction()
+        self._observer.submitted(prediction, entry.origin)
         self._may_be_claimed(entry)
         if entry.promised_at_ns is not None:
             self._promised.append(entry)
         if entry.stored is not None and not entry.stored.done():
-            entry.stored.set_result(None)
+            entry.stored.set_result(prediction)
         entry.stored, entry.origin = None, Origin()
 
     def _may_be_claimed(self, entry: Entry) -> None:
@@ -290,15 +291,15 @@ class SqliteSpool:
             self._show_when_durable(entry)
         entry.promised_at_ns = None
         self._say(entry, entry.attempt, [event.started(entry.attempt)])
-        entry.log.ear = lambda packed, _: self._hear_output(entry, packed)
         prediction = entry.prediction()
+        entry.log.ear = lambda packed, _: self._hear_output(entry.log, prediction, packed)
         self._observer.claimed(prediction)
         return prediction
 
-    def _hear_output(self, entry: Entry, packed: bytes) -> None:
-        if any(said.startswith(event.OUTPUT_PREFIX) for said in packed.split(b"\n")):
-            entry.log.ear = None
-            self._observer.first_output(entry.prediction())
+    def _hear_output(self, log: Log, prediction: Prediction, packed: bytes) -> None:
+        if packed.startswith(event.OUTPUT_PREFIX) or _NEXT_OUTPUT in packed:
+            log.ear = None
+            self._observer.first_output(prediction)
 
     def _say(self, entry: Entry, attempt: int, said: Sequence[bytes]) -> None:
         """Adds events that may become durable a little later."""
