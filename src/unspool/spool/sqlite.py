@@ -80,8 +80,9 @@ FLUSH_AFTER = 4
 So each flush takes a part of those that talk, with several events of each: one flush for all of them would be a
 pause that their viewers notice, and one event at a time would cost more.
 """
-RECENT_BYTES = 32 * 1024 * 1024
-"""Finished logs that stay in memory for late readers, all together."""
+RECENT_BYTES = 8 * 1024 * 1024
+"""Finished logs that stay in memory for late readers, all together. More of them would be more memory than the
+processor has at hand, and each new run would be written over what it has long forgotten."""
 LIVE_BYTES = 1024 * 1024
 """A running log larger than this in memory lets go of what is on disk."""
 JOURNAL_ROWS = 1_000
