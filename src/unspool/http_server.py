@@ -33,7 +33,9 @@ STOP_S: Final = 5.0
 PIPE: Final = "unspool.pipe"
 """Where in `scope["extensions"]` the pipe is."""
 BODY: Final = "unspool.body"
-"""Where in `scope["extensions"]` the body is, if it came with the head."""
+"""Where in `scope["extensions"]` the body is, if it is small and came with the head."""
+MAX_BODY_WITH_HEAD_BYTES: Final = 16 * 1024
+"""A larger body is read piece by piece as ever: for as long as it is answered, a request keeps what came with it."""
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -53,8 +55,8 @@ def pipe_of(scope: Scope) -> Pipe | None:
 
 
 def body_of(scope: Scope) -> bytes | None:
-    """The whole body of a request if it came with its head, as small ones do: then nobody needs to wait for it."""
-    found: bytes | None = (scope.get("extensions") or {}).get(BODY)
+    """Takes the whole body of a request if it came with its head, as small ones do: then nobody has to wait for it."""
+    found: bytes | None = (scope.get("extensions") or {}).pop(BODY, None)
     return found
 
 
@@ -193,7 +195,8 @@ class _Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
-        if self._head_just_read and "extensions" in self.scope:
+        whole = self._head_just_read and len(self.cycle.body) <= MAX_BODY_WITH_HEAD_BYTES
+        if whole and "extensions" in self.scope:
             self.scope["extensions"][BODY] = cast(Any, bytes(self.cycle.body))
 
     def _await_head(self) -> None:

@@ -190,6 +190,14 @@ def test_a_body_that_is_too_large_is_so_though_it_comes_with_its_head(impatient:
         assert read_answer(raw).startswith(b"HTTP/1.1 413")
 
 
+def test_a_large_body_is_whole_though_its_beginning_comes_with_its_head(server: Server):
+    prompt = b"x" * 200_000
+    with Raw(server.url) as raw:
+        for _ in range(2):
+            raw.send(post(ASKED.replace(b"all of it", prompt)))
+            assert prompt in read_answer(raw)
+
+
 def test_of_a_header_that_is_there_twice_the_first_one_counts(impatient: Server):
     with Raw(impatient.url) as raw:
         raw.send(post(ASKED, f"Authorization: Bearer wrong\r\nContent-Length: {len(ASKED)}"))
