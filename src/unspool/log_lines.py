@@ -48,8 +48,10 @@ def configure_logging(level: str) -> None:
 
 
 def _json_lines(base: type[Any]) -> type[Any]:
-    """A logger of structlog that makes a line of JSON in one step: passing it from processor to processor was most of
-    what a line cost, and lines were a tenth of what a short run costs."""
+    """A logger of structlog that makes a line of JSON in one step.
+
+    Passing it from step to step costs more than making it, and a short run has three lines.
+    """
 
     class JsonLines(base):  # type: ignore[misc]
         def _proxy_to_logger(self, method_name: str, event: str | None = None, **fields: Any) -> None:
